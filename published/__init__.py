@@ -1,0 +1,1 @@
+"""Published results and where they stand (data, no code)."""

@@ -1,0 +1,1 @@
+"""What runs show: tables beside published results, statistics, plots."""

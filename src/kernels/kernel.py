@@ -1,0 +1,133 @@
+"""From the name of an operation to a callable that runs the backend which the config chose."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .choice import Kernels
+from .registry import Support, find, short
+
+
+def get(op: str, backend: str | Kernels = "auto", *, order: int = 2, **spec: Any) -> "Kernel":
+    """A callable for the operation `op`, with its spec (lmax and the like) bound.
+
+    `backend` is the run's choice, or one backend's name. `order` is the highest derivative that will be taken where
+    inputs require gradients: 2 for forces that are trained on, 1 is enough otherwise. Nothing is resolved, compiled or
+    imported before the first call, so that a model can be built on a login node or the meta device.
+
+        attention = kernels.get("segment_attention", choice)
+        out = attention(logits, values, index, size)
+
+    Raises UserError for an unknown operation, backend or spec.
+    """
+    choice = backend if isinstance(backend, Kernels) else Kernels(**{op: backend})
+    return Kernel(op, choice, order, spec)
+
+
+def available(op: str) -> dict[str, Support]:
+    """{backend: where it runs, up to which derivative, and why not on this machine}, in the order `auto` tries them."""
+    return {name: backend.support() for name, backend in find(op).candidates.items()}
+
+
+class Kernel:
+    """An operation with its spec and the choice of its backend; `kernels.get` makes it.
+
+    The backend is resolved at the first call for each device, dtype and order of derivative. On the meta device the
+    reference stands in, and only shapes come out. Under autocast the floating arguments are promoted to the widest of
+    their dtypes and the operation itself runs as it is written.
+    """
+
+    def __init__(self, op: str, choice: Kernels, order: int, spec: dict[str, Any]):
+        self.op, self.choice, self.order, self.spec = op, choice, order, spec
+        unknown = spec.keys() - find(op).arguments.keys()
+        if unknown:
+            raise UserError(f"{op}: no argument {', '.join(sorted(unknown))}; it has {', '.join(find(op).arguments)}")
+        self._check = find(op).check
+        self._differentiable = find(op).differentiable
+        self._parameters = [p for name, p in find(op).arguments.items() if name not in spec]
+        self._resolved: dict[tuple[str, torch.dtype, int], Callable] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args = self._positional(args, kwargs)
+        device, dtype = self._common(args)
+        if torch.is_autocast_enabled(device):
+            args = tuple(a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+            with torch.autocast(device, enabled=False):
+                return self._run(args, device, dtype)
+        return self._run(args, device, dtype)
+
+    def _run(self, args: tuple, device: str, dtype: torch.dtype) -> Any:
+        if self._check is not None:
+            self._check(*args, **self.spec)
+        key = (device, dtype, self._order(args))
+        if torch.compiler.is_compiling() or key not in self._resolved:
+            self._resolve(*key)
+        return self._resolved[key](*args)
+
+    def _positional(self, args: tuple, kwargs: dict[str, Any]) -> tuple:
+        """The arguments in the reference's order, trailing ones that have defaults left out."""
+        rest = list(self._parameters[len(args) :])
+        while rest and rest[-1].name not in kwargs and rest[-1].default is not inspect.Parameter.empty:
+            rest.pop()
+        names = [p.name for p in rest]
+        missing = [p.name for p in rest if p.name not in kwargs and p.default is inspect.Parameter.empty]
+        if missing or kwargs.keys() - set(names) or len(args) > len(self._parameters):
+            raise TypeError(f"{self.op} takes {', '.join(p.name for p in self._parameters)}")
+        return (*args, *(kwargs.get(p.name, p.default) for p in rest))
+
+    def _common(self, args: tuple) -> tuple[str, torch.dtype]:
+        """The device and the floating dtype that all tensors share; UserError if they do not."""
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        if any(t.device != tensors[0].device for t in tensors):
+            places = ", ".join(sorted({str(t.device) for t in tensors}))
+            raise UserError(f"{self.op}: its arguments are on {places}; move them to one device")
+        dtypes = [t.dtype for t in tensors if t.is_floating_point() or t.is_complex()]
+        device = tensors[0].device.type
+        dtype = functools.reduce(torch.promote_types, dtypes)
+        if any(d != dtype for d in dtypes) and not torch.is_autocast_enabled(device):
+            raise UserError(f"{self.op}: its arguments are {' and '.join(map(short, dtypes))}; give them one dtype")
+        return device, dtype
+
+    def _order(self, args: tuple) -> int:
+        graph = self._differentiable and torch.is_grad_enabled()
+        return self.order if graph and any(isinstance(a, Tensor) and a.requires_grad for a in args) else 0
+
+    @torch.compiler.assume_constant_result  # so that tracing a model resolves, rather than traces, what is below
+    def _resolve(self, device: str, dtype: torch.dtype, order: int) -> bool:
+        key = (device, dtype, order)
+        if key not in self._resolved:
+            backend = "reference" if device == "meta" else self._choose(*key)
+            self._resolved[key] = _build(self.op, backend, device, dtype, tuple(sorted(self.spec.items())))
+        return True
+
+    def _choose(self, device: str, dtype: torch.dtype, order: int) -> str:
+        candidates = find(self.op).candidates
+        wanted = self.choice.backend(self.op)
+        reasons = {}
+        for name in candidates if wanted == "auto" else (wanted,):
+            reasons[name] = candidates[name].unusable(device, dtype, order, self.spec)
+            if reasons[name] is None:
+                self.choice.record(self.op, name)
+                return name
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise UserError(f"kernels.{self.op}={wanted} cannot run on {device} in {short(dtype)}: {why}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_resolved": {}}
+
+    def __deepcopy__(self, memo: dict) -> "Kernel":
+        return Kernel(self.op, self.choice, self.order, self.spec)
+
+    def __repr__(self) -> str:
+        return f"Kernel({', '.join([self.op, *(f'{name}={value}' for name, value in self.spec.items())])})"
+
+
+@functools.cache
+def _build(op: str, backend: str, device: str, dtype: torch.dtype, spec: tuple[tuple[str, Any], ...]) -> Callable:
+    """Layers that share an operation, spec, device and dtype share what was built and compiled for it."""
+    return find(op).candidates[backend].build(**dict(spec))

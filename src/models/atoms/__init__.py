@@ -1,0 +1,1 @@
+"""Papers on molecules and materials."""

@@ -1,0 +1,169 @@
+"""E(n) Equivariant Graph Neural Networks. Satorras, Hoogeboom, Welling; ICML 2021, arXiv:2102.09844.
+
+Implements eqs. (3)-(6), the velocity variant (7) and the soft edges (8). Where the authors' code differs from the paper
+we follow the code, since its numbers are the published ones: the coordinate update is a mean over neighbours, h has a
+residual connection, and on QM9 the coordinates stay where they are, h starts as one-hot(Z) times powers of Z, and the
+molecule is read out as MLP(sum_i MLP(h_i)) (appendix C). Its clamp of coordinate updates at 100 is left out.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ...kernels.neighbor_list import complete_graph
+from ...kernels.segment import segment_sum
+from ...nn.edge_linear import EdgeLinear
+from ...nn.gradient import with_forces
+from ...tasks.spec import Spec
+from ...tasks.symmetry import E3
+from ..paper import Paper
+
+
+class EGNN(Paper):
+    """EGNN on atoms or on trajectories.
+
+    Args:
+        spec: the benchmark's.
+        layers: the number of equivariant layers L.
+        channels: the width of h and of the messages.
+        attention: weigh every message by a gate of its own, eq. (8).
+        update_coordinates: move x by eq. (4). It always moves where a target is a vector.
+    """
+
+    title = "E(n) Equivariant Graph Neural Networks"
+    arxiv = "2102.09844"
+    modalities = frozenset({"atoms", "trajectories"})
+    outputs = frozenset({"graph:0e", "node:1o"})
+    scale = "mad"
+    tiny = {"layers": 2, "channels": 16}
+
+    def __init__(self, spec: Spec, layers: int, channels: int, attention: bool, update_coordinates: bool):
+        super().__init__(spec)
+        moves = update_coordinates or any(target.irreps == "1o" and not target.gradient_of for target in spec.targets)
+        self.network = with_forces(EGNNNetwork(spec, layers, channels, attention, moves), spec)
+
+
+class EGNNNetwork(nn.Module):
+    """The network of the paper: embed, L layers, read out."""
+
+    symmetries = E3
+
+    def __init__(self, spec: Spec, layers: int, channels: int, attention: bool, update_coordinates: bool):
+        super().__init__()
+        self.inputs = Inputs(spec)
+        self.embedding = nn.Linear(self.inputs.node_channels, channels)
+        self.layers = nn.ModuleList(
+            EquivariantLayer(
+                channels, self.inputs.edge_channels, attention, update_coordinates, self.inputs.has_velocity
+            )
+            for _ in range(layers)
+        )
+        self.scalars = [t.name for t in spec.targets if t.level == "graph" and not t.gradient_of]
+        self.vectors = [t for t in spec.targets if t.level == "node" and not t.gradient_of]
+        if self.scalars:
+            self.node_readout = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+            self.graph_readout = nn.Sequential(
+                nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, len(self.scalars))
+            )
+
+    def features(self, batch: Any) -> Float[Tensor, "nodes channels"]:
+        return self.propagate(batch)[0]
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        h, x = self.propagate(batch)
+        outputs = {t.name: x if t.translates else x - batch.pos for t in self.vectors}
+        if self.scalars:
+            sums = segment_sum(self.node_readout(h), batch.batch, batch.num_graphs)
+            outputs |= dict(zip(self.scalars, self.graph_readout(sums).unbind(-1), strict=True))
+        return outputs
+
+    def propagate(self, batch: Any) -> tuple[Float[Tensor, "nodes channels"], Float[Tensor, "nodes dim"]]:
+        edge_index = complete_graph(batch.ptr)
+        h, x = self.embedding(self.inputs.nodes(batch)), batch.pos
+        velocity = batch.vel if self.inputs.has_velocity else None
+        edge_features = self.inputs.edges(batch, edge_index)
+        for layer in self.layers:
+            h, x = layer(h, x, edge_features, edge_index, velocity)
+        return h, x
+
+
+class EquivariantLayer(nn.Module):
+    """E_GCL: one round of messages, eqs. (3)-(8)."""
+
+    def __init__(
+        self, channels: int, edge_channels: int, attention: bool, update_coordinates: bool, has_velocity: bool
+    ):
+        super().__init__()
+        act = nn.SiLU()
+        self.first = EdgeLinear(channels, edge_channels + 1, channels)
+        self.phi_e = nn.Sequential(act, nn.Linear(channels, channels), act)
+        self.phi_inf = nn.Sequential(nn.Linear(channels, 1), nn.Sigmoid()) if attention else None
+        self.phi_h = nn.Sequential(nn.Linear(2 * channels, channels), act, nn.Linear(channels, channels))
+        self.phi_x = self.phi_v = None
+        if update_coordinates:
+            last = nn.Linear(channels, 1, bias=False)
+            nn.init.xavier_uniform_(last.weight, gain=0.001)  # x hardly moves at first, or deep stacks explode
+            self.phi_x = nn.Sequential(nn.Linear(channels, channels), act, last)
+            if has_velocity:
+                self.phi_v = nn.Sequential(nn.Linear(channels, channels), act, nn.Linear(channels, 1))
+
+    def forward(
+        self,
+        h: Float[Tensor, "nodes channels"],
+        x: Float[Tensor, "nodes dim"],
+        edge_features: Float[Tensor, "edges edge_channels"],
+        edge_index: Int[Tensor, "2 edges"],
+        velocity: Float[Tensor, "nodes dim"] | None,
+    ) -> tuple[Float[Tensor, "nodes channels"], Float[Tensor, "nodes dim"]]:
+        j, i = edge_index
+        offset = x[i] - x[j]
+        squared_distance = offset.square().sum(-1, keepdim=True)
+        message = self.phi_e(self.first(h, torch.cat([squared_distance, edge_features], -1), edge_index))  # eq. (3)
+        if self.phi_inf is not None:
+            message = message * self.phi_inf(message)  # eq. (8)
+        if self.phi_x is not None:
+            neighbors = segment_sum(torch.ones_like(squared_distance), i, len(x)).clamp(min=1)
+            x = x + segment_sum(offset * self.phi_x(message), i, len(x)) / neighbors  # eq. (4)
+        if self.phi_v is not None:
+            x = x + self.phi_v(h) * velocity  # eq. (7)
+        received = segment_sum(message, i, len(h))  # eq. (5)
+        return h + self.phi_h(torch.cat([h, received], -1)), x  # eq. (6)
+
+
+class Inputs(nn.Module):
+    """Invariant features of nodes and edges, from the fields that the benchmark has.
+
+    Atoms: one-hot(Z) times (Z / Z_max)^{0, 1, 2}. Trajectories: the speed |v|; an edge has the product of its charges
+    and its squared distance at the start.
+    """
+
+    powers = 3
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.has_velocity = "vel" in spec.fields
+        self.has_charge = "charge" in spec.fields
+        elements = spec.fields["z"].categories if "z" in spec.fields else ()
+        self.register_buffer("elements", torch.tensor(elements, dtype=torch.long), persistent=False)
+        self.node_channels = len(elements) * self.powers + self.has_velocity
+        self.edge_channels = 2 * self.has_charge
+
+    def nodes(self, batch: Any) -> Float[Tensor, "nodes channels"]:
+        features = []
+        if len(self.elements):
+            one_hot = (batch.z[:, None] == self.elements).to(batch.pos.dtype)
+            relative = batch.z.to(batch.pos.dtype) / self.elements.max()
+            powers = relative[:, None] ** torch.arange(self.powers, device=relative.device)
+            features.append((one_hot[:, :, None] * powers[:, None, :]).flatten(1))
+        if self.has_velocity:
+            features.append(batch.vel.norm(dim=-1, keepdim=True))
+        return torch.cat(features, -1)
+
+    def edges(self, batch: Any, edge_index: Int[Tensor, "2 edges"]) -> Float[Tensor, "edges channels"]:
+        j, i = edge_index
+        if not self.has_charge:
+            return batch.pos.new_zeros(len(i), 0)
+        squared_distance = (batch.pos[i] - batch.pos[j]).square().sum(-1, keepdim=True)
+        return torch.cat([batch.charge[i] * batch.charge[j], squared_distance], -1)

@@ -1,0 +1,160 @@
+"""The contract of a paper: a LightningModule that owns a network and trains it as published."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..optim.schedules import Recipe
+from ..tasks.normalizer import Normalizer, Statistics
+from ..tasks.spec import Spec
+from ..tasks.symmetry import Symmetry
+from ..tasks.task import Task
+
+
+class Network(Protocol):
+    """What every network offers: what its head reads, and a (normalised) value for every target."""
+
+    def features(self, batch: Any) -> Tensor: ...
+
+    def __call__(self, batch: Any) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Represents(Protocol):
+    """A paper with frozen features to be probed: {"all", "invariant", "equivariant"} -> (samples, channels)."""
+
+    def represent(self, batch: Any) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Acts(Protocol):
+    """A paper with a group action on its latent space."""
+
+    def act(self, z: Tensor, g: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A paper that generates."""
+
+    def sample(self, count: int, generator: torch.Generator) -> Any: ...
+
+
+class Paper(L.LightningModule):
+    """A published method. A plain supervised paper only builds `self.network` and names what it promises.
+
+    Class attributes:
+        title, arxiv: the publication.
+        modalities: what its batches may be.
+        outputs: which targets it can predict, as "level:irreps", e.g. "graph:0e" for an energy.
+        scale: what a target is divided by before training: its standard or mean absolute deviation.
+        trains: False for a paper that is fitted in closed form (`fit_closed_form`) and has no gradient steps.
+        tiny: overrides of the constructor for a test of seconds.
+    """
+
+    title: ClassVar[str]
+    arxiv: ClassVar[str] = ""
+    modalities: ClassVar[frozenset[str]]
+    outputs: ClassVar[frozenset[str]] = frozenset({"graph:0e"})
+    scale: ClassVar[Literal["std", "mad", "none"]] = "std"
+    trains: ClassVar[bool] = True
+    tiny: ClassVar[Mapping[str, Any]] = {}
+
+    network: nn.Module
+    task: Task
+    recipe: Recipe
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.spec = spec
+        self.normalizer = Normalizer(spec)
+
+    @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """What is promised; a network that was wrapped (symmetrised) speaks for itself."""
+        return getattr(self.network, "symmetries", ())
+
+    def prepare(
+        self, task: Task, statistics: Mapping[str, Statistics], train_batches: Callable[[], Iterable[Any]]
+    ) -> None:
+        """Takes the benchmark's question and the training split's statistics. Called once, before training.
+
+        Args:
+            task: loss and metrics.
+            statistics: of the training split, by target.
+            train_batches: one pass over the whole training split, for papers that need more than the statistics.
+        """
+        self.task = task
+        self.normalizer.fit(statistics, self.scale)
+        self.fit_closed_form(train_batches)
+
+    def fit_closed_form(self, train_batches: Callable[[], Iterable[Any]]) -> None:
+        """What a paper determines from the training split without gradients; nothing by default."""
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """The network's outputs, normalised."""
+        return self.network(batch)
+
+    def predict(self, batch: Any) -> dict[str, Tensor]:
+        """Every target in the benchmark's units, as the benchmark scores it (free atoms subtracted)."""
+        return self.normalizer.denormalize(self(batch))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
+        loss = self.task.loss(self(batch), batch, self.normalizer)
+        self.check_finite(loss, batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=sample_count(batch))
+        return loss
+
+    def check_finite(self, loss: Tensor, batch: Any) -> None:
+        """Stops on a NaN or infinite loss, naming the samples that caused it."""
+        if not torch.isfinite(loss):
+            ids = getattr(batch, "id", None)
+            named = "unknown samples" if ids is None else f"samples {ids.tolist()}"
+            raise UserError(
+                f"the training loss became {loss.item()} at step {self.global_step} on {named}; the last good checkpoint "
+                "is kept: try a lower learning rate, gradient clipping or float32"
+            )
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.task.update("val", self.predict(batch), batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        predictions = self.predict(batch)
+        self.task.update("test", predictions, batch)
+        return predictions
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
+        for name, value in self.task.compute(stage).items():
+            self.log(f"{stage}/{name}", value.float(), prog_bar=name == self.task.monitor, sync_dist=True)
+        self.task.reset(stage)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters for the optimiser: no weight decay on norms and biases (all that has fewer than two axes)."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in parameters if p.ndim >= 2]
+        others = [p for p in parameters if p.ndim < 2]
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.recipe.optimizer(self.param_groups())
+        total = self.trainer.estimated_stepping_batches
+        per_epoch = max(1, -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches))
+        scheduler = self.recipe.scheduler(optimizer, per_epoch, total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def sample_count(batch: Any) -> int:
+    """The number of samples in a batch of any modality."""
+    return batch.num_graphs if hasattr(batch, "num_graphs") else len(batch)

@@ -1,0 +1,88 @@
+"""Learning-rate schedules: pure functions of the time since the start, in epochs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+Schedule = Callable[[float, float], float]
+"""(epochs done, epochs in all) -> factor of the learning rate."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate as it is, after a linear warm-up."""
+
+    warmup_epochs: float = 0.0
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        return min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up from `warmup_factor`, then half a cosine down to `final_factor` at the end (arXiv:1608.03983, eq. 5)."""
+
+    warmup_epochs: float = 0.0
+    warmup_factor: float = 0.0
+    final_factor: float = 0.0
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        if epoch < self.warmup_epochs:
+            return self.warmup_factor + (1 - self.warmup_factor) * epoch / self.warmup_epochs
+        progress = min(1.0, (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-12))
+        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """Multiplied by `factor` at each milestone, a fraction of the whole training."""
+
+    milestones: tuple[float, ...]
+    factor: float = 0.1
+    warmup_epochs: float = 0.0
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        warmup = Constant(self.warmup_epochs)(epoch, epochs)
+        return warmup * self.factor ** sum(epoch >= milestone * epochs for milestone in self.milestones)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Multiplied by `factor` every `every_epochs`, continuously."""
+
+    factor: float
+    every_epochs: float = 1.0
+    warmup_epochs: float = 0.0
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        return Constant(self.warmup_epochs)(epoch, epochs) * self.factor ** (epoch / self.every_epochs)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a paper is trained: an optimiser waiting for parameters, and a schedule.
+
+    Args:
+        optimizer: a partial, e.g. `partial(torch.optim.Adam, lr=1e-3)`.
+        schedule: the learning rate's factor over time.
+        update: whether the factor changes at every step or only at the start of an epoch (as many published codes do).
+    """
+
+    optimizer: Callable[..., Optimizer]
+    schedule: Schedule = Constant()
+    update: Literal["step", "epoch"] = "step"
+
+    def scheduler(self, optimizer: Optimizer, steps_per_epoch: float, total_steps: float) -> LambdaLR:
+        """A scheduler to be stepped after every optimiser step."""
+
+        def factor(step: int) -> float:
+            epoch = step / steps_per_epoch
+            if self.update == "epoch":
+                epoch = float(step // steps_per_epoch)
+            return self.schedule(epoch, total_steps / steps_per_epoch)
+
+        return LambdaLR(optimizer, factor)

@@ -1,0 +1,120 @@
+"""Symmetries that a paper promises, and how a group element acts on a batch through its spec."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..geometry.irreps import Irreps
+from ..geometry.rotations import random_rotations
+from ..geometry.wigner import representation
+from .spec import Field, Spec
+
+Element = Literal["rotation", "reflection", "translation", "permutation"]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """One promise: how the outputs behave when a group element acts on the inputs.
+
+    Args:
+        element: the kind of group element.
+        kind: "exact" up to rounding; "approximate" within `bound` (grids, truncated orders, sampled orientations);
+            "learned" is measured and never required.
+        bound: the largest relative error that an approximate symmetry may show, in units of the outputs' spread.
+    """
+
+    element: Element
+    kind: Literal["exact", "approximate", "learned"] = "exact"
+    bound: float | None = None
+
+
+def exact(*elements: Element) -> tuple[Symmetry, ...]:
+    """The promise that the outputs are exactly equivariant under all of `elements`."""
+    return tuple(Symmetry(element) for element in elements)
+
+
+E3 = exact("rotation", "reflection", "translation", "permutation")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """x -> orthogonal @ x + translation, after reordering the nodes by `order` (new node k is old node order[k])."""
+
+    orthogonal: Float[Tensor, "3 3"]
+    translation: Float[Tensor, " 3"]
+    order: Int[Tensor, " nodes"] | None = None
+
+    def act(self, value: Tensor, field: Field) -> Tensor:
+        """The moved field. Integer fields and scalars only follow the reordering."""
+        if self.order is not None and field.level == "node":
+            value = value[self.order]
+        if not value.is_floating_point() or field.irreps == "0e":
+            return value
+        irreps = Irreps(field.irreps)
+        turn = representation(irreps, self.orthogonal.to(value))
+        value = value @ turn.mT
+        return value + self.translation.to(value) if field.translates else value
+
+
+def act(batch: Any, motion: Motion, spec: Spec) -> Any:
+    """The batch with every field of `spec`, targets included, moved by `motion`; fields that the spec lacks stay."""
+    moved = batch.clone()
+    for name, field in fields_and_targets(spec).items():
+        if name in moved:
+            moved[name] = motion.act(moved[name], field)
+    if motion.order is not None:
+        # a permutation keeps each sample's nodes together, so `batch` and `ptr` stay as they are
+        moved.batch = moved.batch[motion.order]
+    return moved
+
+
+def fields_and_targets(spec: Spec) -> Mapping[str, Field]:
+    return {**spec.fields, **{target.name: target for target in spec.targets}}
+
+
+def random_motion(element: Element, batch: Any, generator: torch.Generator) -> Motion:
+    """A random element of the kind named; a reflection is an improper rotation, a translation is of the order of 10 units."""
+    identity, zero = torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    turn: dict[str, Callable[[], Motion]] = {
+        "rotation": lambda: Motion(random_rotations(generator=generator), zero),
+        "reflection": lambda: Motion(-random_rotations(generator=generator), zero),
+        "translation": lambda: Motion(identity, 10 * torch.randn(3, generator=generator, dtype=torch.float64)),
+        "permutation": lambda: Motion(identity, zero, shuffle_within(batch.ptr, generator)),
+    }
+    return turn[element]()
+
+
+def shuffle_within(ptr: Int[Tensor, " samples_plus_1"], generator: torch.Generator) -> Int[Tensor, " nodes"]:
+    """A random order of the nodes that keeps every sample's nodes in its own range."""
+    pieces = [
+        start + torch.randperm(int(stop - start), generator=generator)
+        for start, stop in zip(ptr, ptr[1:], strict=False)
+    ]
+    return torch.cat(pieces)
+
+
+@torch.no_grad()
+def symmetry_error(
+    predict: Callable[[Any], Mapping[str, Tensor]],
+    batch: Any,
+    spec: Spec,
+    element: Element,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """max |f(g x) - g f(x)| / spread(f(x)) for each target, with one random g of the kind named.
+
+    The spread is the outputs' largest deviation from their mean over the batch, so that a constant network shows as
+    infinite error rather than as perfect symmetry.
+    """
+    motion = random_motion(element, batch, generator)
+    before, after = predict(batch), predict(act(batch, motion, spec))
+    errors = {}
+    for name, value in before.items():
+        expected = motion.act(value, spec.target(name))
+        spread = (value - value.mean(0)).abs().max()
+        errors[name] = float((after[name] - expected).abs().max() / spread) if spread > 0 else float("inf")
+    return errors

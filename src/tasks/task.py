@@ -1,0 +1,72 @@
+"""What a benchmark asks: the loss to train with and the numbers to be judged by, so that no paper grades itself."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .metrics import MeanOf
+from .normalizer import Normalizer
+from .spec import Spec
+
+Stage = Literal["val", "test"]
+
+
+class Task(nn.Module, ABC):
+    """One benchmark's question. A benchmark with metrics of its own subclasses this.
+
+    Attributes:
+        units: the unit of every metric, by its name.
+        monitor: the metric that chooses the best checkpoint, on the validation split only.
+        better: whether a lower or a higher `monitor` is better.
+    """
+
+    units: Mapping[str, str]
+    monitor: str
+    better: Literal["lower", "higher"] = "lower"
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.spec = spec
+
+    @abstractmethod
+    def loss(self, outputs: Mapping[str, Tensor], batch: Any, normalizer: Normalizer) -> Float[Tensor, ""]:
+        """The training loss of a network's (normalised) outputs."""
+
+    @abstractmethod
+    def per_sample(self, predictions: Mapping[str, Tensor], batch: Any) -> dict[str, Float[Tensor, " samples"]]:
+        """Every sample's own contribution to the metrics, in the benchmark's units (kept for paired comparisons)."""
+
+    @abstractmethod
+    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any) -> None:
+        """Counts a batch of predictions, in the benchmark's units."""
+
+    @abstractmethod
+    def compute(self, stage: Stage) -> dict[str, Tensor]:
+        """The metrics of all that was counted since the last `reset`."""
+
+    @abstractmethod
+    def reset(self, stage: Stage) -> None: ...
+
+
+class Averages(nn.Module):
+    """A task's running means, one set for each stage, one mean for each metric."""
+
+    def __init__(self, names: tuple[str, ...]):
+        super().__init__()
+        self.stages = nn.ModuleDict(
+            {stage: nn.ModuleDict({name: MeanOf() for name in names}) for stage in ("val", "test")}
+        )
+
+    def update(self, stage: Stage, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.stages[stage][name].update(value)
+
+    def compute(self, stage: Stage) -> dict[str, Tensor]:
+        return {name: metric.compute() for name, metric in self.stages[stage].items()}
+
+    def reset(self, stage: Stage) -> None:
+        for metric in self.stages[stage].values():
+            metric.reset()
