@@ -23,32 +23,31 @@ from .runs import assemble, checkpoints
 from .runs.config import current_choices, resolved
 from .runs.console import explain, introduce, show_result
 from .runs.folder import RunFolder, environment, write_json
-from .runs.pairing import check_pair, group_class
+from .runs.pairing import check_pair
 
 
-def train(config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
+def train(config: dict[str, Any]) -> dict[str, Any]:
     """Trains, tests the checkpoint that was best on the validation split, and writes result.json.
 
     Args:
-        config: the resolved configuration.
-        choices: the file chosen in every config group; `model` and `data` name the run.
+        config: the resolved configuration (runs.config.resolved).
 
     Returns:
         The contents of result.json.
     """
-    check_pair(choices, group_class(config, "model"), group_class(config, "data"))
+    check_pair(config)
     assemble.check_trainer(config["trainer"])
-    folder = RunFolder.of(config, choices)
+    folder = RunFolder.of(config)
     if config["resume"] and folder.state == "finished":
         print(f"{folder.path} is finished already")
         return folder.result
     datamodule = assemble.build_data(config)
-    paper = assemble.build_paper(config, choices, datamodule.spec)
+    paper = assemble.build_paper(config, datamodule.spec)
     if rank_zero_only.rank == 0:
-        folder.open(config, choices)
-        introduce(paper, choices, folder)
+        folder.open(config)
+        introduce(paper, config, folder)
     try:
-        result = fit_and_test(config, choices, folder, datamodule, paper)
+        result = fit_and_test(config, folder, datamodule, paper)
     except BaseException as error:
         if rank_zero_only.rank == 0:
             folder.mark("failed", reason=explain(error))
@@ -58,9 +57,7 @@ def train(config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
     return result
 
 
-def fit_and_test(
-    config: dict[str, Any], choices: dict[str, str], folder: RunFolder, datamodule: DataModule, paper: Paper
-) -> dict[str, Any]:
+def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModule, paper: Paper) -> dict[str, Any]:
     paper.prepare(datamodule.task, datamodule.statistics(), datamodule.train_batches)
     if config["compile"]:
         assemble.compile_network(paper)
@@ -78,10 +75,10 @@ def fit_and_test(
     trainer.test(paper, datamodule=datamodule, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     result = {
-        "paper": choices["model"],
+        "paper": config["choices"]["model"],
         "title": paper.title,
         "arxiv": paper.arxiv,
-        "benchmark": choices["data"],
+        "benchmark": config["choices"]["data"],
         "modality": paper.spec.modality,
         "split": paper.spec.split,
         "source": paper.spec.source,
@@ -122,7 +119,7 @@ def run(cfg: DictConfig) -> float:
     """One job of Hydra's; returns the validation metric, for a sweeper to minimise or maximise."""
     torch.set_float32_matmul_precision("high")
     try:
-        result = train(resolved(cfg), current_choices())
+        result = train(resolved(cfg, current_choices()))
     except UserError as error:
         if cfg.debug or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
