@@ -1,1 +1,22 @@
 """erlangen: a benchmark harness that reproduces papers of geometric and equivariant deep learning."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .models.paper import Paper
+
+
+def load(run: "str | Path") -> "Paper":
+    """The trained paper of a run's folder or checkpoint, in evaluation mode; it needs no data set."""
+    from .runs.loading import load_run
+
+    return load_run(run)[0]
+
+
+def calculator(run: "str | Path", **options: Any) -> Any:
+    """An ASE calculator with the trained paper of a run that predicts an energy (see predict.Calculator)."""
+    from .predict import Calculator
+
+    return Calculator(load(run), **options)

@@ -1,0 +1,192 @@
+"""erlangen certify: the symmetries and gradients that a paper promises, measured.
+
+Each promised symmetry is measured as max |f(gx) - g f(x)| over a batch and several random group elements g, in units of
+the spread of f over the batch, before training and after it, in float64, float32 and bfloat16 (autocast). Energies are
+compared with their forces by central differences in float64.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from .datamodules.base import DataModule
+from .errors import UserError
+from .models.paper import Paper
+from .predict import ENERGIES
+from .runs.assemble import build_data, build_paper
+from .runs.config import compose_config, resolved
+from .runs.console import console
+from .runs.folder import write_json
+from .runs.loading import load_run
+from .runs.pairing import check_pair
+from .tasks.symmetry import Symmetry, cast, symmetry_error
+
+LIMITS = {"float64": 1e-8, "float32": 1e-4}
+"""What an exact symmetry may show by rounding. bfloat16 is measured and has no limit: it depends on depth and width."""
+PRECISIONS = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.float32}
+STEP = 1e-3
+"""Half the step of the central differences, in the unit of the positions."""
+
+
+def certify(paper: Paper, batch: Any, draws: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Every promise of a paper measured on a batch: rows of {element, target, precision, error, limit, holds}."""
+    rows = []
+    for precision, dtype in PRECISIONS.items():
+        network = paper.to(dtype).eval()
+        for symmetry in paper.symmetries:
+            generator = torch.Generator().manual_seed(seed)
+            with autocast(precision, batch):
+                errors = [
+                    symmetry_error(network, cast(batch, paper.spec, dtype), paper.spec, symmetry.element, generator)
+                    for _ in range(draws)
+                ]
+            for target in errors[0]:
+                error = max(draw[target] for draw in errors)
+                limit = limit_of(symmetry, precision)
+                rows.append(
+                    {
+                        "element": symmetry.element,
+                        "promise": symmetry.kind,
+                        "target": target,
+                        "precision": precision,
+                        "error": error,
+                        "limit": limit,
+                        "holds": None if limit is None else error <= limit,
+                    }
+                )
+    paper.to(torch.float32)
+    return rows + list(gradient_rows(paper, batch, seed))
+
+
+def autocast(precision: str, batch: Any) -> contextlib.AbstractContextManager:
+    if precision != "bfloat16":
+        return contextlib.nullcontext()
+    return torch.autocast(batch.pos.device.type, dtype=torch.bfloat16)
+
+
+def limit_of(symmetry: Symmetry, precision: str) -> float | None:
+    """The largest error that keeps the promise; None where nothing was promised."""
+    if symmetry.kind == "learned" or precision not in LIMITS:
+        return None
+    return LIMITS[precision] if symmetry.kind == "exact" else symmetry.bound
+
+
+def gradient_rows(paper: Paper, batch: Any, seed: int) -> Iterator[dict[str, Any]]:
+    """Forces against central differences of their energy: relative error along a random direction, in float64."""
+    pairs = [(target.gradient_of, target.name) for target in paper.spec.targets if target.gradient_of]
+    if not pairs:
+        pairs = [(target.name, None) for target in paper.spec.targets if target.name in ENERGIES]
+    paper = paper.to(torch.float64).eval()
+    batch = cast(batch, paper.spec, torch.float64)
+    direction = torch.randn(batch.pos.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for energy, forces in pairs:
+        slope = -(force_of(paper, batch, energy, forces) * direction).sum()
+        difference = (
+            energy_at(paper, batch, energy, STEP * direction) - energy_at(paper, batch, energy, -STEP * direction)
+        ) / (2 * STEP)
+        error = float((slope - difference).abs() / difference.abs().clamp(min=1e-12))
+        yield {
+            "element": "force = -gradient" if forces else "energy is smooth",
+            "promise": "exact",
+            "target": forces or energy,
+            "precision": "float64",
+            "error": error,
+            "limit": 1e-4,  # the differences' own error is of the order of STEP^2
+            "holds": error <= 1e-4,
+        }
+    paper.to(torch.float32)
+
+
+def force_of(paper: Paper, batch: Any, energy: str, forces: str | None) -> Tensor:
+    """The predicted forces, or the negative gradient of the predicted energy where no forces are predicted."""
+    if forces:
+        return paper(batch)[forces].detach()
+    batch = batch.clone()
+    batch.pos = batch.pos.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(paper(batch)[energy].sum(), batch.pos)
+    return -gradient
+
+
+@torch.no_grad()
+def energy_at(paper: Paper, batch: Any, energy: str, shift: Tensor) -> Tensor:
+    moved = batch.clone()
+    moved.pos = batch.pos + shift
+    return paper(moved)[energy].sum()
+
+
+def certify_run(what: list[str], samples: int, draws: int) -> tuple[dict[str, Any], Path | None]:
+    """The certificate of a run (before and after training), or of a fresh paper given by `model=… data=…`.
+
+    Returns:
+        The certificate and the run's folder, None for a fresh paper.
+    """
+    if len(what) == 1 and "=" not in what[0]:
+        paper, config = load_run(what[0])
+        datamodule = build_data(config)
+        fresh = build_paper(config, paper.spec)
+        stages, folder = {"before training": fresh, "after training": paper}, Path(what[0])
+    else:
+        cfg, choices = compose_config(what)
+        config = resolved(cfg, choices)
+        check_pair(config)
+        datamodule = build_data(config)
+        stages, folder = {"before training": build_paper(config, datamodule.spec)}, None
+    batch = sample_batch(datamodule, samples)
+    rows = {stage: certify(paper, batch, draws) for stage, paper in stages.items()}
+    return {"samples": samples, "draws": draws, "rows": rows}, folder
+
+
+def sample_batch(datamodule: DataModule, samples: int) -> Any:
+    """The first samples of the test split."""
+    dataset = datamodule.splits["test"]
+    return dataset[np.arange(min(samples, len(dataset)))]
+
+
+def certificate_tables(certificate: dict[str, Any]) -> Iterator[Table]:
+    """One table a stage: a row for each element and target, a column for each precision."""
+    for stage, rows in certificate["rows"].items():
+        title = f"{stage}: error / spread, worst of {certificate['draws']} draws on {certificate['samples']} samples"
+        table = Table(title=title, title_justify="left")
+        table.add_column("promise")
+        table.add_column("target")
+        for precision in PRECISIONS:
+            table.add_column(precision, justify="right")
+        table.add_column("")
+        for element, promise, target in dict.fromkeys((row["element"], row["promise"], row["target"]) for row in rows):
+            mine = {row["precision"]: row for row in rows if (row["element"], row["target"]) == (element, target)}
+            cells = [f"{mine[name]['error']:.1e}" if name in mine else "" for name in PRECISIONS]
+            table.add_row(f"{element} ({promise})", target, *cells, verdict([row["holds"] for row in mine.values()]))
+        yield table
+
+
+def verdict(holds: list[bool | None]) -> str:
+    if False in holds:
+        return "[red]BROKEN[/]"
+    return "[green]holds[/]" if True in holds else "measured"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen certify",
+        description="Measure what a paper promises: symmetries by group element, forces against energy.",
+    )
+    parser.add_argument("what", nargs="+", help="a run's folder, or model=… data=… for a fresh paper")
+    parser.add_argument("--samples", type=int, default=32, help="test samples to measure on")
+    parser.add_argument("--draws", type=int, default=4, help="random group elements of each kind")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    options = parser.parse_args(arguments)
+    certificate, folder = certify_run(options.what, options.samples, options.draws)
+    if folder is not None and folder.is_dir():
+        write_json(folder / "certificate.json", certificate)
+    for table in certificate_tables(certificate):
+        console.print(table)
+    broken = [row for rows in certificate["rows"].values() for row in rows if row["holds"] is False]
+    if broken:
+        raise UserError(f"{len(broken)} of the promises above are broken")

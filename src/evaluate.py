@@ -1,0 +1,50 @@
+"""erlangen evaluate RUN: the numbers of a checkpoint, measured again."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+
+from .runs.assemble import build_data
+from .runs.console import console, metric_table
+from .runs.loading import checkpoint_of, load_run
+
+
+def evaluate(run: str, split: str, device: str = "cpu") -> dict[str, dict[str, Any]]:
+    """Scores a run's checkpoint on a split, as training did at its end.
+
+    Args:
+        run: a run's folder or a checkpoint.
+        split: "train", "val" or "test".
+        device: where to compute.
+
+    Returns:
+        {metric: {"value", "unit"}}, the metrics named after the split.
+    """
+    paper, config = load_run(run)
+    datamodule = build_data(config)
+    task = datamodule.task.to(device)
+    paper = paper.to(device)
+    stage = "test" if split == "test" else "val"
+    gradients = any(target.gradient_of for target in paper.spec.targets)
+    with torch.inference_mode(not gradients):
+        for batch in track(datamodule.eval_dataloader(split), f"{split} split", transient=True, console=console):
+            batch = batch.to(device)
+            task.update(stage, paper.predict(batch), batch)
+    return {
+        f"{split}/{name}": {"value": float(value), "unit": task.units.get(name, "")}
+        for name, value in task.compute(stage).items()
+    }
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser("erlangen evaluate", description="Score a run's checkpoint on a split.")
+    parser.add_argument("run", help="a run's folder, or a checkpoint")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    options = parser.parse_args(arguments)
+    metrics = evaluate(options.run, options.split, options.device)
+    console.print(metric_table(str(checkpoint_of(Path(options.run))), metrics))
