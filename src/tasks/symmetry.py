@@ -72,6 +72,15 @@ def act(batch: Any, motion: Motion, spec: Spec) -> Any:
     return moved
 
 
+def cast(batch: Any, spec: Spec, dtype: torch.dtype) -> Any:
+    """The batch with its real fields in another precision."""
+    result = batch.clone()
+    for name in fields_and_targets(spec):
+        if name in result and result[name].is_floating_point():
+            result[name] = result[name].to(dtype)
+    return result
+
+
 def fields_and_targets(spec: Spec) -> Mapping[str, Field]:
     return {**spec.fields, **{target.name: target for target in spec.targets}}
 

@@ -1,0 +1,1 @@
+"""How a run is put together, kept, stopped and gone on with."""

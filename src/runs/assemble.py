@@ -1,0 +1,132 @@
+"""From a resolved configuration to objects: the benchmark, the paper, the trainer."""
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import hydra
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+
+from ..datamodules.base import DataModule
+from ..errors import UserError
+from ..models.paper import Paper
+from ..nn.gradient import ForcesFromEnergy
+from ..optim.schedules import Recipe
+from ..tasks.spec import Spec
+from .callbacks import Cost, Keeper, TestRecord, follow
+from .checkpoints import AtomicCheckpointIO, Checkpoints
+from .folder import RunFolder
+from .metrics_csv import MetricsCSV
+from .pairing import check_targets
+from .randomness import KeyedRandomness
+
+TRUSTED = ("erlangen.", "torch.optim.", "lightning.")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
+
+
+def build(node: dict[str, Any], **arguments: Any) -> Any:
+    """Instantiates a configuration node, whose every `_target_` must lie in a trusted package.
+
+    Packages of your own are trusted when the environment variable ERLANGEN_TRUST names them, separated by commas: a
+    configuration may come out of somebody else's checkpoint.
+    """
+    own = tuple(f"{name.strip()}." for name in os.environ.get("ERLANGEN_TRUST", "").split(",") if name.strip())
+    for target in targets_in(node):
+        if not target.startswith(TRUSTED + own):
+            raise UserError(
+                f"the configuration asks to build {target}, which is outside {', '.join(TRUSTED + own)}: name its package "
+                "in the environment variable ERLANGEN_TRUST if you trust it"
+            )
+    if not arguments:
+        return hydra.utils.instantiate(node, _convert_="all")
+    # arguments are objects, which Hydra would turn into configuration: they are given to the partial instead
+    return hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
+
+
+def targets_in(node: Any) -> Iterator[str]:
+    """Every `_target_` anywhere in a configuration."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from targets_in(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets_in(value)
+
+
+def build_data(config: dict[str, Any]) -> DataModule:
+    return build(config["data"], root=config["paths"]["data"], seed=config["seed"])
+
+
+def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
+    """The paper for a benchmark, its weights drawn from the run's seed."""
+    L.seed_everything(config["seed"], verbose=False)
+    paper = build(config["model"], spec=spec)
+    check_targets(config["choices"]["model"], type(paper), spec)
+    if config["symmetrize"]:
+        paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
+    paper.recipe = Recipe(build(config["optimizer"]), build(config["schedule"]), config["schedule_update"])
+    return paper
+
+
+def compile_network(paper: Paper) -> None:
+    """torch.compile of the network; with forces, of energy and gradient together."""
+    if isinstance(paper.network, ForcesFromEnergy):
+        if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+            raise UserError(
+                f"compile=true with forces needs a torch that compiles a gradient (this is {torch.__version__}): "
+                "use compile=false"
+            )
+        torch._dynamo.config.trace_autograd_ops = True
+    paper.network.compile(dynamic=True)
+
+
+def check_trainer(options: dict[str, Any]) -> None:
+    """Raises UserError for what Lightning would refuse late, or take and do something else."""
+    precision, accelerator = options["precision"], options["accelerator"]
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if precision == "16-mixed" and on_cpu:
+        raise UserError("trainer.precision=16-mixed would silently compute in bfloat16 on a CPU: use bf16-mixed there")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError(
+            "trainer=gpu: torch sees no GPU here; use trainer=cpu, or a CUDA build of torch (make setup CUDA=1)"
+        )
+
+
+def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tuple[L.Trainer, Cost]:
+    """The trainer with everything that keeps a run's evidence, and the callback that knows its cost."""
+    cost, task = Cost(), paper.task
+    contents = {"spec": paper.spec.to_dict(), "config": config}
+    keep = Checkpoints(folder.checkpoints, task.monitor, task.better, **config["checkpoint"], contents=contents)
+    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), cost, TestRecord(folder.path), follow()]
+    if config["ema_decay"] is not None:
+        callbacks.append(EMAWeightAveraging(decay=config["ema_decay"]))
+    if config["early_stopping_patience"] is not None:
+        callbacks.append(
+            EarlyStopping(
+                f"val/{task.monitor}",
+                mode="min" if task.better == "lower" else "max",
+                patience=config["early_stopping_patience"],
+                check_on_train_epoch_end=False,
+            )
+        )
+    loggers = [MetricsCSV(folder.path / "metrics.csv")]
+    if config["logger"]:
+        loggers.append(build(config["logger"], save_dir=str(folder.path), name=folder.path.name))
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # its greetings are not about this run
+    trainer = build(
+        config["trainer"],
+        callbacks=[*callbacks, Keeper(folder), keep],  # the checkpoint last, so that it holds the others' new state
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        deterministic=config["deterministic"],
+        inference_mode=not any(target.gradient_of for target in paper.spec.targets),
+    )
+    return trainer, cost

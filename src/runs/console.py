@@ -1,0 +1,90 @@
+"""What a person reads: the head of a run, its result, and errors in one line."""
+
+import difflib
+import re
+import sys
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import UserError
+from ..models.paper import Paper
+from .config import compose_config
+from .folder import RunFolder
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def introduce(paper: Paper, config: dict[str, Any], folder: RunFolder) -> None:
+    """Paper, data and folder, before anything takes time."""
+    spec, choices = paper.spec, config["choices"]
+    parameters = sum(p.numel() for p in paper.parameters())
+    cite = f" (arXiv:{paper.arxiv})" if paper.arxiv else ""
+    targets = ", ".join(f"{target.name} [{target.unit}]" if target.unit else target.name for target in spec.targets)
+    mark = " · [yellow]SUBSET[/]" if spec.subset else ""
+    mark += " · [yellow]MINIATURE[/]" if spec.source == "miniature" else ""
+    console.print(f"[bold]{choices['model']}[/] {paper.title}{cite}, {parameters:,} parameters")
+    console.print(f"[bold]{choices['data']}[/] {escape(targets)} · split {spec.split}{mark}")
+    console.print(f"[bold]run[/] {folder.path}")
+
+
+def show_result(result: dict[str, Any], folder: RunFolder) -> None:
+    """The measured numbers, with what they were measured on."""
+    what = f"{result['benchmark']}, split {result['split']}, {result['source']}"
+    console.print(metric_table(f"{result['paper']} on {what}", result["metrics"]))
+    speed = result["train_samples_per_second"]
+    pace = f"{speed:,.0f} samples/s in training, " if speed else ""
+    console.print(
+        f"{pace}{result['wall_time_seconds']:.0f} s, {result['peak_memory_mb']:,.0f} MB at most; {folder.path}/result.json"
+    )
+
+
+def metric_table(title: str, metrics: dict[str, dict[str, Any]]) -> Table:
+    """{metric: {"value", "unit"}} as a table."""
+    table = Table(title=title, title_justify="left")
+    for column in ("metric", "value", "unit"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for name, metric in metrics.items():
+        table.add_row(name, f"{metric['value']:.4g}", metric["unit"])
+    return table
+
+
+def explain(error: BaseException) -> str:
+    """One clear line for an error, with what would be right where that is known."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = str(error).strip() or type(error).__name__
+    missing = re.search(
+        r"Could not find '(\w+)/([^']+)'.*?Available options in '[^']*':\s*(.*?)(?:\nConfig search path|$)", text, re.S
+    )
+    if missing:
+        group, name, options = missing.groups()
+        return (
+            f"there is no {group}={name}; {group} can be {', '.join(options.split())}{nearest(name, options.split())}"
+        )
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        return no_such_option(unknown.group(1))
+    if text.startswith("Error merging override") and error.__cause__:
+        return f"{text.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("object_type")]
+    return " ".join(lines)
+
+
+def no_such_option(name: str) -> str:
+    """Says which options stand beside the one that does not exist."""
+    overrides = [a for a in sys.argv[1:] if re.match(r"(model|data|optimizer|schedule|trainer|kernels|experiment)=", a)]
+    parent, _, key = name.rpartition(".")
+    cfg, _ = compose_config(overrides)
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    known = [str(option) for option in node if option != "_target_"] if OmegaConf.is_dict(node) else []
+    place = f"{parent} has" if parent else "there are"
+    return f"there is no option {name}{nearest(key, known)}; {place} {', '.join(known)}"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

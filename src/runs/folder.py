@@ -1,0 +1,146 @@
+"""A run's folder: found again by the same command, written whole or not at all."""
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from ..errors import UserError
+from .config import digest
+
+
+class RunFolder:
+    """runs/MODEL_DATA_sSEED_HASH: config.yaml, metrics.csv, checkpoints/, plots/, result.json and state.json.
+
+    The name is a function of the resolved configuration, so that a repeated or requeued command finds its folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> "RunFolder":
+        choices = config["choices"]
+        name = f"{choices['model']}_{choices['data']}_s{config['seed']}_{digest(config)}"
+        return cls(Path(config["paths"]["runs"]) / name)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def state(self) -> str:
+        """new, running, failed or finished, as last written."""
+        return read_json(self.path / "state.json").get("state", "new")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return read_json(self.path / "result.json")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, with the chosen file of every group under "choices"."""
+        path = self.path / "config.yaml"
+        if not path.exists():
+            raise UserError(f"{self.path} is no run: it has no config.yaml")
+        return OmegaConf.to_container(OmegaConf.load(path))
+
+    def open(self, config: dict[str, Any]) -> None:
+        """Makes the folder ready, or raises UserError saying what it holds already."""
+        if config["overwrite"] and config["resume"]:
+            raise UserError("resume=true and overwrite=true contradict each other: give one of them")
+        if self.path.exists() and config["overwrite"]:
+            shutil.rmtree(self.path)
+        if self.state != "new" and not config["resume"]:
+            raise UserError(
+                f"{self.path} holds this run already ({self.state}, {self.progress()}): resume=true goes on with it, "
+                "overwrite=true starts afresh"
+            )
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+            self.mark("running")
+        except OSError as error:
+            raise UserError(f"cannot write the run folder {self.path}: {error.strerror} (see paths.runs)") from None
+        free = shutil.disk_usage(self.path).free
+        if free < 200 << 20:
+            raise UserError(
+                f"{self.path} has {free >> 20} MB of disk left, a run needs at least 200: free some, or set paths.runs"
+            )
+
+    def progress(self) -> str:
+        last = read_json(self.path / "state.json")
+        return f"{last.get('epoch', 0)} epochs done"
+
+    def mark(self, state: str, **more: Any) -> None:
+        """Writes what the run is doing, for `report` and for whoever comes next."""
+        write_json(
+            self.path / "state.json",
+            {"state": state, "time": now(), "host": socket.gethostname(), "pid": os.getpid(), **more},
+        )
+
+
+def environment() -> dict[str, Any]:
+    """What a result depends on beside its configuration."""
+    packages = ("torch", "lightning", "torch-geometric", "torchmetrics", "hydra-core", "erlangen")
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return {
+        "device": device,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "git": git_commit(),
+    }
+
+
+def git_commit() -> str:
+    """The commit of the source that runs, with + where it was changed since; "" outside a repository."""
+    source = Path(__file__).parent
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, check=True
+        ).stdout
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=source, capture_output=True, text=True, check=True
+        ).stdout
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return ""
+    return head.strip() + ("+" if changed.strip() else "")
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file, {} where there is none."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}): remove it, or the run") from None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file at once: whoever reads it sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
