@@ -112,7 +112,7 @@ class QM9(DataModule):
 
     @property
     def task(self) -> Regression:
-        return Regression(self.spec, self.statistics())
+        return Regression(self.spec, self.statistics)
 
     def load(self) -> dict[str, RaggedDataset]:
         build = read_qm9pack if self.reader == "qm9pack" else lambda: read_archive(self.root / "qm9")

@@ -1,6 +1,6 @@
 """Predicting real quantities: mean absolute errors in the benchmark's own units."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -20,14 +20,14 @@ class Regression(Task):
 
     Args:
         spec: the benchmark's.
-        statistics: of the training split, for `std_mae` and `log_mae`.
+        statistics: gives those of the training split, for `std_mae` and `log_mae`; asked only when they are needed.
         distance: the training loss.
     """
 
-    def __init__(self, spec: Spec, statistics: Mapping[str, Statistics], distance: Literal["l1", "l2"] = "l1"):
+    def __init__(self, spec: Spec, statistics: Callable[[], Mapping[str, Statistics]], distance: Literal["l1", "l2"] = "l1"):
         super().__init__(spec)
         self.names = [target.name for target in spec.targets]
-        self.sigma = {name: statistics[name].std for name in self.names}
+        self.statistics = statistics
         self.distance = distance
         self.averages = Averages(tuple(f"mae_{name}" for name in self.names))
         self.units = {f"mae_{target.name}": target.unit for target in spec.targets} | {"std_mae": "", "log_mae": ""}
@@ -47,7 +47,8 @@ class Regression(Task):
     def compute(self, stage: Stage) -> dict[str, Tensor]:
         metrics = self.averages.compute(stage)
         if len(self.names) > 1:
-            relative = torch.stack([metrics[f"mae_{name}"] / self.sigma[name] for name in self.names])
+            known = self.statistics()
+            relative = torch.stack([metrics[f"mae_{name}"] / known[name].std for name in self.names])
             metrics |= {"std_mae": relative.mean(), "log_mae": relative.log().mean()}
         return metrics
 

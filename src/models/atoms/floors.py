@@ -23,6 +23,7 @@ class TrainingMean(Paper):
     title = "The mean of the training split (floor)"
     modalities = frozenset({"atoms"})
     trains = False
+    symmetries = ()  # a constant keeps every symmetry, and none of them can be measured
 
     def __init__(self, spec: Spec):
         super().__init__(spec)
@@ -75,5 +76,5 @@ class Composition(nn.Module):
         return self.design(batch)
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        values = self.design(batch) @ self.weight
+        values = self.design(batch) @ self.weight.double()
         return dict(zip(self.names, values.to(batch.pos.dtype).unbind(-1), strict=True))

@@ -1,0 +1,192 @@
+"""What every paper must pass. A new conf/model/x.yaml is found and tested with no new line here."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from erlangen.certify import LIMITS, gradient_rows
+from erlangen.datamodules.base import DataModule
+from erlangen.models.paper import Paper
+from erlangen.runs.assemble import build_paper
+from erlangen.runs.config import available, compose_config, resolved
+from erlangen.runs.pairing import default_data, mismatch, model_class
+from erlangen.tasks.spec import Field, Spec, Target
+from erlangen.tasks.symmetry import cast, symmetry_error
+from synthetic import randomize, sample, synthetic_batch, unit_statistics
+
+DATA = {name: default_data(name) for name in available("data")}
+MODELS = {name: model_class(name) for name in available("model")}
+
+
+def benchmarks_of(paper: type[Paper]) -> dict[str, str]:
+    """One benchmark of each modality that a paper fits."""
+    found: dict[str, str] = {}
+    for name, datamodule in DATA.items():
+        if not mismatch(paper, datamodule):
+            found.setdefault(datamodule.modality, name)
+    return found
+
+
+PAIRS = [
+    pytest.param(model, data, id=f"{model}-{data}")
+    for model, paper in MODELS.items()
+    for data in benchmarks_of(paper).values()
+]
+
+
+def tiny(model: str, data: str, spec: Spec | None = None) -> Paper:
+    """The paper at its `tiny` size, ready to be trained on a benchmark's task."""
+    overrides = [
+        f"model={model}",
+        f"data={data}",
+        *(f"model.{key}={value}" for key, value in MODELS[model].tiny.items()),
+    ]
+    config = resolved(*compose_config(overrides))
+    spec = spec or DATA[data].spec
+    paper = build_paper(config, spec)
+    paper.prepare(DATA[data].task, unit_statistics(spec), lambda: [synthetic_batch(spec, 16, seed=9)])
+    return paper
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_fits_some_benchmark(model: str) -> None:
+    assert benchmarks_of(MODELS[model]), f"conf/model/{model}.yaml fits no conf/data file"
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+def test_predicts_every_target_and_has_finite_gradients(model: str, data: str) -> None:
+    paper, spec = tiny(model, data), DATA[data].spec
+    batch = synthetic_batch(spec)
+    predictions = paper.predict(batch)
+    for target in spec.targets:
+        expected = (*batch[target.name].shape, target.classes) if target.classes else batch[target.name].shape
+        assert predictions[target.name].shape == expected
+        assert predictions[target.name].isfinite().all()
+    if paper.trains:
+        paper.train().training_step(batch, 0).backward()
+        gradients = [p.grad for p in paper.parameters() if p.grad is not None]
+        assert gradients
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_keeps_its_promises(model: str, data: str, precision: str, generator: torch.Generator) -> None:
+    paper, spec = tiny(model, data).eval(), DATA[data].spec
+    randomize(paper)
+    paper.to(getattr(torch, precision))
+    batch = cast(synthetic_batch(spec, 6), spec, getattr(torch, precision))
+    for symmetry in paper.symmetries:
+        if symmetry.kind == "learned":
+            continue
+        limit = LIMITS[precision] if symmetry.kind == "exact" else symmetry.bound
+        for _ in range(3):
+            errors = symmetry_error(paper, batch, spec, symmetry.element, generator)
+            assert max(errors.values()) <= limit, f"{symmetry.element}: {errors}"
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+def test_a_sample_does_not_depend_on_its_batch(model: str, data: str) -> None:
+    paper, spec = tiny(model, data).eval().double(), DATA[data].spec
+    randomize(paper)
+    batch = cast(synthetic_batch(spec, 3), spec, torch.float64)
+    together = paper.predict(batch)
+    alone = [paper.predict(sample(batch, index)) for index in range(3)]
+    for name, value in together.items():
+        torch.testing.assert_close(torch.cat([one[name] for one in alone]), value, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("model", "data"), [pair for pair in PAIRS if MODELS[pair.values[0]].trains])
+def test_learns_one_batch(model: str, data: str) -> None:
+    paper, spec = tiny(model, data), DATA[data].spec
+    batch = synthetic_batch(spec, 8)
+    optimizer = torch.optim.Adam(paper.parameters(), lr=5e-3)
+    losses = []
+    for step in range(80):
+        optimizer.zero_grad()
+        loss = paper.train().training_step(batch, step)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.7 * losses[0], losses[::10]
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+def test_a_checkpoint_brings_everything_back(model: str, data: str) -> None:
+    paper, spec = tiny(model, data).eval(), DATA[data].spec
+    randomize(paper)
+    file = io.BytesIO()
+    torch.save({"state": paper.state_dict(), "spec": spec.to_dict()}, file)
+    file.seek(0)
+    kept = torch.load(file, weights_only=True)
+    assert Spec.from_dict(kept["spec"]) == spec
+    again = tiny(model, data, Spec.from_dict(kept["spec"])).eval()
+    again.load_state_dict(kept["state"])
+    batch = synthetic_batch(spec)
+    for name, value in paper.predict(batch).items():
+        assert torch.equal(again.predict(batch)[name], value)
+
+
+FORCES = Spec(
+    benchmark="forces",
+    modality="atoms",
+    split="synthetic",
+    source="miniature",
+    fields={"z": Field(categories=(1, 6, 8)), "pos": Field(irreps="1o", translates=True)},
+    targets=(
+        Target(name="energy", unit="eV"),
+        Target(name="forces", unit="eV/Å", irreps="1o", level="node", gradient_of="energy"),
+    ),
+)
+"""An energy whose gradient is asked for too."""
+
+
+POTENTIALS = [
+    name
+    for name, paper in MODELS.items()
+    if "atoms" in paper.modalities and "graph:0e" in paper.outputs and paper.trains
+]
+
+
+@pytest.mark.parametrize("model", POTENTIALS)
+def test_forces_are_the_gradient_of_the_energy(model: str, generator: torch.Generator) -> None:
+    config = resolved(*compose_config([f"model={model}", *(f"model.{k}={v}" for k, v in MODELS[model].tiny.items())]))
+    paper = build_paper(config, FORCES)
+    randomize(paper)
+    batch = synthetic_batch(FORCES, 3)
+    for row in gradient_rows(paper, batch, seed=0):
+        assert row["holds"], row
+    paper.double().eval()
+    batch = cast(batch, FORCES, torch.float64)
+    for element in ("rotation", "translation", "permutation"):
+        errors = symmetry_error(paper, batch, FORCES, element, generator)
+        assert max(errors.values()) < LIMITS["float64"], errors
+
+
+def test_the_symmetry_test_sees_a_planted_asymmetry(generator: torch.Generator) -> None:
+    """A network that adds a little of x_0 to every energy must be caught, in float32 too."""
+    paper = tiny("egnn", "qm9").eval()
+    randomize(paper)
+    spec = DATA["qm9"].spec
+    batch = synthetic_batch(spec, 6)
+
+    def crooked(batch):
+        return {name: value + 1e-3 * batch.pos[batch.ptr[:-1], 0] for name, value in paper(batch).items()}
+
+    for element in ("rotation", "reflection", "translation", "permutation"):
+        honest = symmetry_error(paper, batch, spec, element, generator)["gap"]
+        assert honest < LIMITS["float32"] < symmetry_error(crooked, batch, spec, element, generator)["gap"]
+
+
+def test_a_constant_network_is_not_called_symmetric(generator: torch.Generator) -> None:
+    spec = DATA["qm9"].spec
+    batch = synthetic_batch(spec)
+    assert symmetry_error(lambda b: {"gap": torch.ones(4)}, batch, spec, "rotation", generator)["gap"] == float("inf")
+
+
+def test_default_data_reads_nothing(tmp_path) -> None:
+    """Specs are known before anything is downloaded."""
+    for name in DATA:
+        datamodule: DataModule = default_data(name)
+        assert "splits" not in datamodule.__dict__, name
