@@ -5,7 +5,7 @@ import os
 import shutil
 import sysconfig
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def no_compiler() -> str | None:
 class Compiled:
     """`function`, compiled at the first call with symbolic shapes, and differentiable to any order.
 
+    Nothing is defined by `def` in code that is traced: an import hook that checks types would wrap it there.
     Empty arguments go to `function` itself: there is nothing to compute, and each zero size would cost a compilation.
     Raises UserError where torch.compile gives up, which by itself it does in silence.
     """
@@ -65,17 +66,23 @@ class Compiled:
         """Run the compiled code, outside of autograd. Uniform strides save recompilations."""
         args = [a.detach().contiguous() if isinstance(a, Tensor) else a for a in args]
         before = self.ran
-        with torch.no_grad():
-            out = self._compiled(*args)
+        try:
+            with torch.no_grad():
+                out = self._compiled(*args)
+        except torch._dynamo.exc.FailOnRecompileLimitHit:
+            limit = torch._dynamo.config.recompile_limit
+            raise UserError(
+                f"compiled: more than {limit} kinds of arguments for one kernel; name another backend"
+            ) from None
         if self.ran == before:
-            raise UserError("torch.compile ran a kernel eagerly; name another backend for it")
+            raise UserError("compiled: torch.compile ran a kernel without compiling it; name another backend")
         return out
 
-    def pullback(self, wanted: tuple[int, ...], outputs: int) -> "Compiled":
+    def pullback(self, wanted: tuple[int, ...], outputs: int, is_tuple: bool) -> "Compiled":
         """The vector-Jacobian product: (cotangents, arguments) -> gradients of the arguments at the places `wanted`."""
-        key = (wanted, outputs)
+        key = (wanted, outputs, is_tuple)
         if key not in self._pullbacks:
-            self._pullbacks[key] = Compiled(_pullback(self.function, wanted, outputs))
+            self._pullbacks[key] = Compiled(_pullback(self.function, *key))
         return self._pullbacks[key]
 
     def _inductor(self, graph: torch.fx.GraphModule, inputs: list) -> Callable:
@@ -97,34 +104,34 @@ class _Differentiable(torch.autograd.Function):
         ctx.rest = [None if isinstance(a, Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.save_for_backward(*(args[i] for i in ctx.places))
-        return compiled.run(*args)
+        out = compiled.run(*args)
+        ctx.is_tuple = isinstance(out, tuple)
+        return out
 
     @staticmethod
     def backward(ctx, *cotangents):
-        args = list(ctx.rest)
-        for i, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
-            args[i] = tensor
+        args = _replaced(ctx.rest, ctx.places, ctx.saved_tensors)
         wanted = tuple(i for i in range(len(args)) if ctx.needs_input_grad[i + 1])
-        gradients = ctx.compiled.pullback(wanted, len(cotangents))(*cotangents, *args)
-        out = [None] * len(args)
-        for i, gradient in zip(wanted, gradients, strict=True):
-            out[i] = gradient
-        return (None, *out)
+        gradients = ctx.compiled.pullback(wanted, len(cotangents), ctx.is_tuple)(*cotangents, *args)
+        return (None, *_replaced([None] * len(args), wanted, gradients))
 
 
-def _pullback(function: Callable, wanted: tuple[int, ...], outputs: int) -> Callable:
+def _pullback(function: Callable, wanted: tuple[int, ...], outputs: int, is_tuple: bool) -> Callable:
     def pullback(*cotangents_and_args):
-        cotangents, args = cotangents_and_args[:outputs], list(cotangents_and_args[outputs:])
-
-        def of_wanted(*values):
-            for place, value in zip(wanted, values, strict=True):
-                args[place] = value
-            return function(*args)
-
-        _, pull = torch.func.vjp(of_wanted, *(args[place] for place in wanted))
-        return pull(cotangents[0] if outputs == 1 else cotangents)
+        cotangents, args = cotangents_and_args[:outputs], cotangents_and_args[outputs:]
+        _, pull = torch.func.vjp(
+            lambda *values: function(*_replaced(args, wanted, values)), *(args[place] for place in wanted)
+        )
+        return pull(cotangents if is_tuple else cotangents[0])
 
     return pullback
+
+
+def _replaced(args: Sequence, places: Sequence[int], values: Sequence) -> list:
+    args = list(args)
+    for place, value in zip(places, values, strict=True):
+        args[place] = value
+    return args
 
 
 def _bind(function: Callable, spec: dict[str, Any]) -> Callable:

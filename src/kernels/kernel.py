@@ -47,15 +47,23 @@ class Kernel:
         unknown = spec.keys() - find(op).arguments.keys()
         if unknown:
             raise UserError(f"{op}: no argument {', '.join(sorted(unknown))}; it has {', '.join(find(op).arguments)}")
+        try:
+            hash(tuple(spec.values()))
+        except TypeError:
+            raise UserError(f"{op}: its spec {spec} must be made of numbers, strings and tuples") from None
         self._check = find(op).check
         self._differentiable = find(op).differentiable
         self._parameters = [p for name, p in find(op).arguments.items() if name not in spec]
         self._resolved: dict[tuple[str, torch.dtype, int], Callable] = {}
+        # A model that is traced resolves once, as a constant. (Here, not as decorators: Dynamo is slow to import.)
+        self._resolve = torch.compiler.assume_constant_result(self._resolver())
+        if not find(op).traceable:
+            self._run = torch.compiler.disable(self._run)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args = self._positional(args, kwargs)
         device, dtype = self._common(args)
-        if torch.is_autocast_enabled(device):
+        if _autocast(device):
             args = tuple(a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
             with torch.autocast(device, enabled=False):
                 return self._run(args, device, dtype)
@@ -87,9 +95,11 @@ class Kernel:
             places = ", ".join(sorted({str(t.device) for t in tensors}))
             raise UserError(f"{self.op}: its arguments are on {places}; move them to one device")
         dtypes = [t.dtype for t in tensors if t.is_floating_point() or t.is_complex()]
+        if not dtypes:
+            raise UserError(f"{self.op}: none of its arguments is a tensor of real or complex numbers")
         device = tensors[0].device.type
         dtype = functools.reduce(torch.promote_types, dtypes)
-        if any(d != dtype for d in dtypes) and not torch.is_autocast_enabled(device):
+        if any(d != dtype for d in dtypes) and not _autocast(device):
             raise UserError(f"{self.op}: its arguments are {' and '.join(map(short, dtypes))}; give them one dtype")
         return device, dtype
 
@@ -97,13 +107,15 @@ class Kernel:
         graph = self._differentiable and torch.is_grad_enabled()
         return self.order if graph and any(isinstance(a, Tensor) and a.requires_grad for a in args) else 0
 
-    @torch.compiler.assume_constant_result  # so that tracing a model resolves, rather than traces, what is below
-    def _resolve(self, device: str, dtype: torch.dtype, order: int) -> bool:
-        key = (device, dtype, order)
-        if key not in self._resolved:
-            backend = "reference" if device == "meta" else self._choose(*key)
-            self._resolved[key] = _build(self.op, backend, device, dtype, tuple(sorted(self.spec.items())))
-        return True
+    def _resolver(self) -> Callable[[str, torch.dtype, int], bool]:
+        def resolve(device, dtype, order):
+            key = (device, dtype, order)
+            if key not in self._resolved:
+                backend = "reference" if device == "meta" else self._choose(*key)
+                self._resolved[key] = _build(self.op, backend, device, dtype, tuple(sorted(self.spec.items())))
+            return True
+
+        return resolve
 
     def _choose(self, device: str, dtype: torch.dtype, order: int) -> str:
         candidates = find(self.op).candidates
@@ -117,14 +129,16 @@ class Kernel:
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise UserError(f"kernels.{self.op}={wanted} cannot run on {device} in {short(dtype)}: {why}")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_resolved": {}}
-
-    def __deepcopy__(self, memo: dict) -> "Kernel":
-        return Kernel(self.op, self.choice, self.order, self.spec)
+    def __reduce__(self) -> tuple:
+        """Copies and pickles resolve anew."""
+        return Kernel, (self.op, self.choice, self.order, self.spec)
 
     def __repr__(self) -> str:
         return f"Kernel({', '.join([self.op, *(f'{name}={value}' for name, value in self.spec.items())])})"
+
+
+def _autocast(device: str) -> bool:
+    return device != "meta" and torch.is_autocast_enabled(device)
 
 
 @functools.cache

@@ -123,6 +123,7 @@ class Op:
     example         example(dtype, device, seed, **sizes) -> (arguments, spec): what tests and benchmarks run.
     tolerance       how far a backend may be from the reference in float64.
     differentiable  False where the output consists of indices.
+    traceable       False where shapes depend on data: a compiled model then calls the operation outside of its graph.
     """
 
     reference: Callable
@@ -132,6 +133,7 @@ class Op:
     check: Callable[..., None] | None = None
     tolerance: Tolerance = Tolerance()
     differentiable: bool = True
+    traceable: bool = True
     dtypes: tuple[torch.dtype, ...] = FLOATS
 
     @functools.cached_property

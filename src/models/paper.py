@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..kernels import Kernels
 from ..optim.schedules import Recipe
 from ..tasks.normalizer import Normalizer, Statistics
 from ..tasks.spec import Spec
@@ -67,6 +68,7 @@ class Paper(L.LightningModule):
 
     network: nn.Module
     task: Task
+    kernels: Kernels
     recipe: Recipe
 
     def __init__(self, spec: Spec):
@@ -111,22 +113,23 @@ class Paper(L.LightningModule):
         return loss
 
     def check_finite(self, loss: Tensor, batch: Any) -> None:
-        """Stops on a NaN or infinite loss, naming the samples that caused it."""
-        if not torch.isfinite(loss):
-            ids = getattr(batch, "id", None)
-            named = "unknown samples" if ids is None else f"samples {ids.tolist()}"
-            raise UserError(
-                f"the training loss became {loss.item()} at step {self.global_step} on {named}; the last good checkpoint "
-                "is kept: try a lower learning rate, gradient clipping or float32"
-            )
+        """Stops on a NaN or infinite loss, naming the samples that caused it; under DDP on every process."""
+        finite = bool(torch.isfinite(loss))
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            others = torch.tensor(float(finite), device=loss.device)
+            torch.distributed.all_reduce(others, torch.distributed.ReduceOp.MIN)
+            if finite and not others:
+                raise UserError(
+                    "the training loss became NaN or infinite on another process, which says on what samples"
+                )
+        if not finite:
+            raise not_finite(f"the training loss became {loss.item()}", self.global_step, batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.task.update("val", self.predict(batch), batch)
+        self.task.score("val", self.predict, batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        predictions = self.predict(batch)
-        self.task.update("test", predictions, batch)
-        return predictions
+        return self.task.score("test", self.predict, batch)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
@@ -153,6 +156,16 @@ class Paper(L.LightningModule):
         per_epoch = max(1, -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches))
         scheduler = self.recipe.scheduler(optimizer, per_epoch, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def not_finite(what: str, step: int, batch: Any) -> UserError:
+    """The error for numbers that a training cannot go on from."""
+    ids = getattr(batch, "id", None)
+    named = "unknown samples" if ids is None else f"samples {ids.tolist()}"
+    return UserError(
+        f"{what} at step {step} on {named}; the last good checkpoint is kept: try a lower learning rate, gradient clipping "
+        "or float32"
+    )
 
 
 def sample_count(batch: Any) -> int:

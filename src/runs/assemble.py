@@ -1,7 +1,9 @@
 """From a resolved configuration to objects: the benchmark, the paper, the trainer."""
 
+import inspect
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ from ..models.paper import Paper
 from ..nn.gradient import ForcesFromEnergy
 from ..optim.schedules import Recipe
 from ..tasks.spec import Spec
-from .callbacks import Cost, Keeper, TestRecord, follow
+from .callbacks import Cost, FiniteGradients, Keeper, TestRecord, follow
 from .checkpoints import AtomicCheckpointIO, Checkpoints
 from .folder import RunFolder
 from .metrics_csv import MetricsCSV
@@ -64,7 +66,12 @@ def build_data(config: dict[str, Any]) -> DataModule:
 def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
     """The paper for a benchmark, its weights drawn from the run's seed."""
     L.seed_everything(config["seed"], verbose=False)
-    paper = build(config["model"], spec=spec)
+    choice = build(config["kernels"])
+    paper_class = hydra.utils.get_class(config["model"]["_target_"])
+    # a paper that runs kernels takes the choice of their backends
+    kernels = {"choice": choice} if "choice" in inspect.signature(paper_class).parameters else {}
+    paper = build(config["model"], spec=spec, **kernels)
+    paper.kernels = choice
     if config["symmetrize"]:
         paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
     paper.recipe = Recipe(build(config["optimizer"]), build(config["schedule"]), config["schedule_update"])
@@ -102,7 +109,8 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
     cost, task = Cost(), paper.task
     contents = {"spec": paper.spec.to_dict(), "config": config}
     keep = Checkpoints(folder.checkpoints, task.monitor, task.better, **config["checkpoint"], contents=contents)
-    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), cost, TestRecord(folder.path), follow()]
+    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), FiniteGradients(), cost, TestRecord(folder.path)]
+    callbacks += [follow(), Keeper(folder), keep]  # before the averaging, which ends by overwriting the weights
     if config["ema_decay"] is not None:
         callbacks.append(EMAWeightAveraging(decay=config["ema_decay"]))
     if config["early_stopping_patience"] is not None:
@@ -121,8 +129,10 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
         logging.getLogger(name).setLevel(logging.WARNING)  # its greetings are not about this run
     trainer = build(
         config["trainer"],
-        callbacks=[*callbacks, Keeper(folder), keep],  # the checkpoint last, so that it holds the others' new state
+        callbacks=callbacks,
         logger=loggers,
+        default_root_dir=str(folder.path),  # where Lightning looks for a checkpoint of its own under SLURM
+        enable_progress_bar=sys.stdout.isatty(),
         plugins=[AtomicCheckpointIO()],
         deterministic=config["deterministic"],
         inference_mode=not any(target.gradient_of for target in paper.spec.targets),

@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 
-from ..models.paper import sample_count
+from ..models.paper import not_finite, sample_count
+from .checkpoints import KEY
 from .folder import RunFolder
 from .metrics_csv import MetricsCSV
 
@@ -70,14 +71,44 @@ class Keeper(L.Callback):
     def __init__(self, folder: RunFolder):
         self.folder = folder
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.rewind(trainer, checkpoint[KEY]["logged"])
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.rewind(trainer, 0)  # an attempt that ended before its first checkpoint
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self.rewind(trainer, 0)  # a paper without training
+
+    def rewind(self, trainer: L.Trainer, step: int) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                logger.rewind(trainer.global_step)
+                logger.rewind(step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             self.folder.mark("running", epoch=trainer.current_epoch + 1, step=trainer.global_step)
+
+
+class FiniteGradients(L.Callback):
+    """Stops before an optimiser takes a NaN or infinite step, naming the samples; so every checkpoint that is kept is good.
+
+    Not for precision=16-mixed, whose loss scaler meets infinite gradients on purpose and leaves such a step out.
+    """
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.batch = batch
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if trainer.precision != "16-mixed" and not torch.nn.utils.get_total_norm(gradients).isfinite():
+            raise not_finite("the gradient's norm became NaN or infinite", trainer.global_step, self.batch)
 
 
 class TestRecord(L.Callback):

@@ -12,6 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from ..kernels.choice import register_schema
+
 
 @dataclass
 class Paths:
@@ -55,6 +57,7 @@ class TrainConfig:
 
 
 ConfigStore.instance().store(name="schema", node=TrainConfig)
+register_schema()
 
 INCIDENTAL = ("resume", "overwrite", "debug", "logger", "paths", "checkpoint", "choices")
 """Keys that do not change what a run computes, and so are no part of its name."""

@@ -1,12 +1,14 @@
 """A run's folder: found again by the same command, written whole or not at all."""
 
 import datetime
+import errno
 import json
 import os
 import platform
 import shutil
 import socket
 import subprocess
+import uuid
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,14 +60,14 @@ class RunFolder:
         """Makes the folder ready, or raises UserError saying what it holds already."""
         if config["overwrite"] and config["resume"]:
             raise UserError("resume=true and overwrite=true contradict each other: give one of them")
-        if self.path.exists() and config["overwrite"]:
-            shutil.rmtree(self.path)
-        if self.state != "new" and not config["resume"]:
+        if self.state != "new" and not (config["resume"] or config["overwrite"]):
             raise UserError(
                 f"{self.path} holds this run already ({self.state}, {self.progress()}): resume=true goes on with it, "
                 "overwrite=true starts afresh"
             )
         try:
+            if not config["resume"]:
+                self.clear()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             self.mark("running")
@@ -77,6 +79,13 @@ class RunFolder:
                 f"{self.path} has {free >> 20} MB of disk left, a run needs at least 200: free some, or set paths.runs"
             )
 
+    def clear(self) -> None:
+        """Removes what is there, at once: whoever is killed while files go leaves no half of a run under its name."""
+        if self.path.exists():
+            rubbish = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+            self.path.rename(rubbish)
+            shutil.rmtree(rubbish)
+
     def progress(self) -> str:
         last = read_json(self.path / "state.json")
         return f"{last.get('epoch', 0)} epochs done"
@@ -87,6 +96,16 @@ class RunFolder:
             self.path / "state.json",
             {"state": state, "time": now(), "host": socket.gethostname(), "pid": os.getpid(), **more},
         )
+
+
+def as_user_error(error: BaseException, folder: RunFolder) -> BaseException:
+    """A UserError for a disk that is full, any other error as it is."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = error.filename or folder.path
+        return UserError(
+            f"cannot write {where}: {error.strerror}; free some space, then resume=true goes on with {folder.path}"
+        )
+    return error
 
 
 def environment() -> dict[str, Any]:
@@ -128,7 +147,9 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): remove it, or the run") from None
 
 

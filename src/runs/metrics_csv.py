@@ -1,6 +1,7 @@
 """metrics.csv: one row a number, only ever appended to."""
 
 import csv
+import io
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -35,30 +36,29 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        epoch = metrics.pop("epoch", "")
+        rows = [(step, metrics.get("epoch", ""), name, repr(float(value))) for name, value in metrics.items()]
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(COLUMNS)
-            writer.writerows((step, epoch, name, repr(float(value))) for name, value in metrics.items())
+            writer.writerows(row for row in rows if row[2] != "epoch")
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Drops what was logged at `step` or later: the training goes on from there and will log it again."""
-        if self.path.exists():
-            table = read_metrics(self.path)
-            write_text(self.path, table[table["step"] < step].to_csv(index=False))
+        if not self.path.exists():
+            return
+        rows = whole_lines(self.path)[1:]
+        kept = [",".join(COLUMNS), *(row for row in rows if int(row.split(",", 1)[0]) < step)]
+        write_text(self.path, "\n".join(kept) + "\n")
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """The columns step, epoch, name, value; a last line that was cut short by a kill is left out."""
-    table = pd.read_csv(
-        path, names=list(COLUMNS), header=0, dtype={"name": str, "value": str, "step": str, "epoch": str}
-    )
-    table = table.apply({"step": numbers, "epoch": numbers, "name": lambda column: column, "value": numbers})
-    return table.dropna(subset=["step", "name", "value"]).astype({"step": int})
+    table = io.StringIO("\n".join(whole_lines(path)))
+    return pd.read_csv(table, dtype={"step": int, "name": str, "value": float}, float_precision="round_trip")
 
 
-def numbers(column: pd.Series) -> pd.Series:
-    return pd.to_numeric(column, errors="coerce")
+def whole_lines(path: Path) -> list[str]:
+    return path.read_text().rpartition("\n")[0].splitlines()

@@ -20,17 +20,25 @@ class Classification(Task):
     Args:
         spec: the benchmark's; its target has `classes`.
         label_smoothing: of the training loss.
+        test_variants: the suffixes of what `variants` gives at the test stage, e.g. ("", "_z", "_so3").
     """
 
-    units = {"acc": "%", "macc": "%"}
     monitor = "acc"
     better = "higher"
 
-    def __init__(self, spec: Spec, label_smoothing: float = 0.0):
+    def __init__(self, spec: Spec, label_smoothing: float = 0.0, test_variants: tuple[str, ...] = ("",)):
         super().__init__(spec)
         (self.target,) = spec.targets
         self.label_smoothing = label_smoothing
-        self.counts = nn.ModuleDict({stage: ClassCounts(self.target.classes) for stage in ("val", "test")})
+        self.suffixes = {"val": ("",), "test": test_variants}
+        self.units = {f"{metric}{suffix}": "%" for suffix in test_variants for metric in ("acc", "macc")}
+        self.counts = nn.ModuleDict(
+            {
+                stage + suffix: ClassCounts(self.target.classes)
+                for stage in self.suffixes
+                for suffix in self.suffixes[stage]
+            }
+        )
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Any, normalizer: Normalizer) -> Float[Tensor, ""]:
         name = self.target.name
@@ -40,14 +48,19 @@ class Classification(Task):
         name = self.target.name
         return {"acc": 100 * (predictions[name].argmax(-1) == batch[name]).double()}
 
-    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any) -> None:
-        self.counts[stage].update(predictions[self.target.name].argmax(-1), batch[self.target.name])
+    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any, variant: str = "") -> None:
+        self.counts[stage + variant].update(predictions[self.target.name].argmax(-1), batch[self.target.name])
 
     def compute(self, stage: Stage) -> dict[str, Tensor]:
-        return self.counts[stage].compute()
+        return {
+            f"{metric}{suffix}": value
+            for suffix in self.suffixes[stage]
+            for metric, value in self.counts[stage + suffix].compute().items()
+        }
 
     def reset(self, stage: Stage) -> None:
-        self.counts[stage].reset()
+        for suffix in self.suffixes[stage]:
+            self.counts[stage + suffix].reset()
 
 
 class ClassCounts(Metric):

@@ -62,6 +62,8 @@ class Normalizer(nn.Module):
         """A network's outputs in the benchmark's units, free atoms still subtracted."""
         result = {}
         for name, value in outputs.items():
+            if value.dtype in (torch.bfloat16, torch.float16):
+                value = value.float()  # or adding the mean would round the difference away
             mean, scale = self._affine(name, value)
             result[name] = value * scale + mean
         return result

@@ -24,7 +24,9 @@ class Regression(Task):
         distance: the training loss.
     """
 
-    def __init__(self, spec: Spec, statistics: Callable[[], Mapping[str, Statistics]], distance: Literal["l1", "l2"] = "l1"):
+    def __init__(
+        self, spec: Spec, statistics: Callable[[], Mapping[str, Statistics]], distance: Literal["l1", "l2"] = "l1"
+    ):
         super().__init__(spec)
         self.names = [target.name for target in spec.targets]
         self.statistics = statistics
@@ -41,7 +43,7 @@ class Regression(Task):
     def per_sample(self, predictions: Mapping[str, Tensor], batch: Any) -> dict[str, Float[Tensor, " samples"]]:
         return {f"mae_{name}": (predictions[name] - batch[name]).abs() for name in self.names}
 
-    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any) -> None:
+    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any, variant: str = "") -> None:
         self.averages.update(stage, self.per_sample(predictions, batch))
 
     def compute(self, stage: Stage) -> dict[str, Tensor]:

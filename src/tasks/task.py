@@ -1,7 +1,7 @@
 """What a benchmark asks: the loss to train with and the numbers to be judged by, so that no paper grades itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -39,9 +39,34 @@ class Task(nn.Module, ABC):
     def per_sample(self, predictions: Mapping[str, Tensor], batch: Any) -> dict[str, Float[Tensor, " samples"]]:
         """Every sample's own contribution to the metrics, in the benchmark's units (kept for paired comparisons)."""
 
+    def variants(self, stage: Stage, batch: Any) -> dict[str, Any]:
+        """The batches to be scored at a stage, by the suffix of their metrics.
+
+        The first one, "", is the batch that the plain metrics and the run's record of predictions are of. A benchmark that
+        also asks for the score on rotated (or noisy, or corrupted) test samples adds them here, e.g. as "_so3".
+        """
+        return {"": batch}
+
+    def score(self, stage: Stage, predict: Callable[[Any], dict[str, Tensor]], batch: Any) -> dict[str, Tensor]:
+        """Predicts and counts every variant of a batch.
+
+        Args:
+            stage: which metrics to count for.
+            predict: targets in the benchmark's units, from a batch.
+            batch: as the data module gives it.
+
+        Returns:
+            The predictions of the variant "".
+        """
+        predictions = {}
+        for variant, changed in self.variants(stage, batch).items():
+            predictions[variant] = predict(changed)
+            self.update(stage, predictions[variant], changed, variant)
+        return predictions[""]
+
     @abstractmethod
-    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any) -> None:
-        """Counts a batch of predictions, in the benchmark's units."""
+    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any, variant: str = "") -> None:
+        """Counts a batch of predictions, in the benchmark's units, for one of its variants."""
 
     @abstractmethod
     def compute(self, stage: Stage) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ... import kernels
+from ...kernels import Kernels
 from ...kernels.neighbor_list import complete_graph
-from ...kernels.segment import segment_sum
 from ...nn.edge_linear import EdgeLinear
 from ...nn.gradient import with_forces
 from ...tasks.spec import Spec
@@ -26,6 +27,7 @@ class EGNN(Paper):
 
     Args:
         spec: the benchmark's.
+        choice: which backends run its kernels.
         layers: the number of equivariant layers L.
         channels: the width of h and of the messages.
         attention: weigh every message by a gate of its own, eq. (8).
@@ -39,10 +41,12 @@ class EGNN(Paper):
     scale = "mad"
     tiny = {"layers": 2, "channels": 16}
 
-    def __init__(self, spec: Spec, layers: int, channels: int, attention: bool, update_coordinates: bool):
+    def __init__(
+        self, spec: Spec, choice: Kernels, layers: int, channels: int, attention: bool, update_coordinates: bool
+    ):
         super().__init__(spec)
         moves = update_coordinates or any(target.irreps == "1o" and not target.gradient_of for target in spec.targets)
-        self.network = with_forces(EGNNNetwork(spec, layers, channels, attention, moves), spec)
+        self.network = with_forces(EGNNNetwork(spec, choice, layers, channels, attention, moves), spec)
 
 
 class EGNNNetwork(nn.Module):
@@ -50,14 +54,16 @@ class EGNNNetwork(nn.Module):
 
     symmetries = E3
 
-    def __init__(self, spec: Spec, layers: int, channels: int, attention: bool, update_coordinates: bool):
+    def __init__(
+        self, spec: Spec, choice: Kernels, layers: int, channels: int, attention: bool, update_coordinates: bool
+    ):
         super().__init__()
+        self.segment_sum = kernels.get("segment_sum", choice)
         self.inputs = Inputs(spec)
         self.embedding = nn.Linear(self.inputs.node_channels, channels)
+        has_velocity = self.inputs.has_velocity
         self.layers = nn.ModuleList(
-            EquivariantLayer(
-                channels, self.inputs.edge_channels, attention, update_coordinates, self.inputs.has_velocity
-            )
+            EquivariantLayer(choice, channels, self.inputs.edge_channels, attention, update_coordinates, has_velocity)
             for _ in range(layers)
         )
         self.scalars = [t.name for t in spec.targets if t.level == "graph" and not t.gradient_of]
@@ -75,7 +81,7 @@ class EGNNNetwork(nn.Module):
         h, x = self.propagate(batch)
         outputs = {t.name: x if t.translates else x - batch.pos for t in self.vectors}
         if self.scalars:
-            sums = segment_sum(self.node_readout(h), batch.batch, batch.num_graphs)
+            sums = self.segment_sum(self.node_readout(h), batch.batch, batch.num_graphs)
             outputs |= dict(zip(self.scalars, self.graph_readout(sums).unbind(-1), strict=True))
         return outputs
 
@@ -93,9 +99,16 @@ class EquivariantLayer(nn.Module):
     """E_GCL: one round of messages, eqs. (3)-(8)."""
 
     def __init__(
-        self, channels: int, edge_channels: int, attention: bool, update_coordinates: bool, has_velocity: bool
+        self,
+        choice: Kernels,
+        channels: int,
+        edge_channels: int,
+        attention: bool,
+        update_coordinates: bool,
+        has_velocity: bool,
     ):
         super().__init__()
+        self.segment_sum = kernels.get("segment_sum", choice)
         act = nn.SiLU()
         self.first = EdgeLinear(channels, edge_channels + 1, channels)
         self.phi_e = nn.Sequential(act, nn.Linear(channels, channels), act)
@@ -124,11 +137,11 @@ class EquivariantLayer(nn.Module):
         if self.phi_inf is not None:
             message = message * self.phi_inf(message)  # eq. (8)
         if self.phi_x is not None:
-            neighbors = segment_sum(torch.ones_like(squared_distance), i, len(x)).clamp(min=1)
-            x = x + segment_sum(offset * self.phi_x(message), i, len(x)) / neighbors  # eq. (4)
+            neighbors = self.segment_sum(torch.ones_like(squared_distance), i, len(x)).clamp(min=1)
+            x = x + self.segment_sum(offset * self.phi_x(message), i, len(x)) / neighbors  # eq. (4)
         if self.phi_v is not None:
             x = x + self.phi_v(h) * velocity  # eq. (7)
-        received = segment_sum(message, i, len(h))  # eq. (5)
+        received = self.segment_sum(message, i, len(h))  # eq. (5)
         return h + self.phi_h(torch.cat([h, received], -1)), x  # eq. (6)
 
 

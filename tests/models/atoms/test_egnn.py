@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from erlangen.kernels import Kernels
 from erlangen.models.atoms.egnn import EGNN, EquivariantLayer
 from erlangen.nn.edge_linear import EdgeLinear
 from erlangen.runs.pairing import default_data
@@ -18,7 +19,7 @@ def test_published_size() -> None:
     layer += 2 * width * width + width + width * width + width  # phi_h
     readout = 3 * (width * width + width) + width + 1
     expected = 15 * width + width + 7 * layer + readout
-    paper = EGNN(SPEC, layers=7, channels=128, attention=True, update_coordinates=False)
+    paper = EGNN(SPEC, Kernels(), layers=7, channels=128, attention=True, update_coordinates=False)
     assert sum(p.numel() for p in paper.parameters()) == expected == 745_224
 
 
@@ -26,7 +27,9 @@ def test_published_size() -> None:
 def test_layer_is_the_papers_equations_edge_by_edge(velocity: bool, generator: torch.Generator) -> None:
     """Eqs. (3)-(8) as double loops over pairs, with the very modules of the layer."""
     nodes, channels = 5, 8
-    layer = EquivariantLayer(channels, 2, attention=True, update_coordinates=True, has_velocity=velocity).double()
+    layer = EquivariantLayer(
+        Kernels(), channels, 2, attention=True, update_coordinates=True, has_velocity=velocity
+    ).double()
     torch.nn.init.normal_(layer.phi_x[-1].weight, generator=generator)
     h = torch.randn(nodes, channels, generator=generator, dtype=torch.float64)
     x = torch.randn(nodes, 3, generator=generator, dtype=torch.float64)
@@ -61,7 +64,7 @@ def test_edge_linear_is_the_linear_layer_on_the_concatenation(generator: torch.G
 
 
 def test_single_atom_and_coincident_atoms_are_defined() -> None:
-    paper = EGNN(SPEC, layers=2, channels=8, attention=True, update_coordinates=True)
+    paper = EGNN(SPEC, Kernels(), layers=2, channels=8, attention=True, update_coordinates=True)
     batch = synthetic_batch(SPEC, 1)
     batch.pos[:] = 0.0  # every atom in one place
     batch.pos.requires_grad_()

@@ -1,0 +1,1 @@
+"""Papers on images, and the backbones that they share."""
