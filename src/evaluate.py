@@ -31,8 +31,7 @@ def evaluate(run: str, split: str, device: str = "cpu") -> dict[str, dict[str, A
     gradients = any(target.gradient_of for target in paper.spec.targets)
     with torch.inference_mode(not gradients):
         for batch in track(datamodule.eval_dataloader(split), f"{split} split", transient=True, console=console):
-            batch = batch.to(device)
-            task.update(stage, paper.predict(batch), batch)
+            task.score(stage, paper.predict, batch.to(device))
     return {
         f"{split}/{name}": {"value": float(value), "unit": task.units.get(name, "")}
         for name, value in task.compute(stage).items()

@@ -53,7 +53,7 @@ def signed_squares(l1: int, l2: int, l3: int) -> dict[tuple[int, int, int], Frac
 
 def _real_square(l1: int, m1: int, l2: int, m2: int, l3: int, m3: int) -> Fraction:
     """Sign times square of the coefficient between real basis vectors."""
-    total, square = 0, Fraction(0)
+    total, square = 0j, Fraction(0)
     for k1 in {m1, -m1}:
         for k2 in {m2, -m2}:
             k3 = k1 + k2
@@ -64,7 +64,7 @@ def _real_square(l1: int, m1: int, l2: int, m2: int, l3: int, m3: int) -> Fracti
             turns = _quarter_turns(k1, m1) + _quarter_turns(k2, m2) - _quarter_turns(k3, m3) - l1 - l2 + l3
             total += sign * (1, 1j, -1, -1j)[turns % 4]
     halvings = sum(m != 0 for m in (m1, m2, m3))
-    value = round(total.real) if isinstance(total, complex) else total
+    value = round(total.real)
     return square * value * abs(value) / 2**halvings
 
 
@@ -92,8 +92,9 @@ def _complex_square(j1: int, m1: int, j2: int, m2: int, j3: int, m3: int) -> tup
 
 
 def _dense(l1: int, l2: int, l3: int, divisor: int) -> np.ndarray:
+    squares = signed_squares(l1, l2, l3)
     table = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
-    for (m1, m2, m3), value in signed_squares(l1, l2, l3).items():
+    for (m1, m2, m3), value in squares.items():
         table[l1 + m1, l2 + m2, l3 + m3] = sqrt(abs(value) / divisor) * (1 if value > 0 else -1)
     return table
 

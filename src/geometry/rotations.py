@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
+from .checks import require
 
 
 def safe_norm(v: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
@@ -42,6 +43,7 @@ def edge_frames(r: Float[Tensor, "*edges 3"]) -> Float[Tensor, "*edges 3 3"]:
     r_y = 0, where there must be a jump somewhere (no continuous choice exists). What is equivariant under turns about y
     does not see it. An edge that counts as zero (see `unit_vectors`) gets the identity and gradient 0.
     """
+    require("edge_frames: r", r, 3)
     n = unit_vectors(r)
     pole = n.new_tensor([0.0, 1.0, 0.0])
     n = torch.where((n.detach() == 0).all(-1, keepdim=True), pole, n)
@@ -53,16 +55,8 @@ def edge_frames(r: Float[Tensor, "*edges 3"]) -> Float[Tensor, "*edges 3 3"]:
 
 
 def axis_angle_to_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The turn by |v| radians about v (Rodrigues), smooth at v = 0."""
-    square = v.square().sum(-1)[..., None, None]
-    # Below this angle the Taylor series is exact to rounding, and its gradient does not divide by the angle.
-    small = square < torch.finfo(v.dtype).eps ** 0.5
-    safe = torch.where(small, 1, square)
-    angle = safe.sqrt()
-    sinc = torch.where(small, 1 - square / 6 + square**2 / 120, angle.sin() / angle)
-    half_sinc = torch.where(small, 1 - square / 24 + square**2 / 1920, 2 * (angle / 2).sin() / angle)
-    cross = cross_matrix(v)
-    return torch.eye(3, dtype=v.dtype, device=v.device) + sinc * cross + half_sinc**2 / 2 * cross @ cross
+    """The turn by |v| radians about v, smooth at v = 0."""
+    return quaternion_to_matrix(axis_angle_to_quaternion(v))
 
 
 def matrix_to_axis_angle(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
@@ -71,20 +65,22 @@ def matrix_to_axis_angle(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batc
 
 
 def quaternion_to_axis_angle(q: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:
-    """The vector v, |v| <= pi, for quaternions (w, x, y, z) of any non-zero length and either sign."""
+    """The vector v, |v| <= pi, of a quaternion (w, x, y, z) of any length and either sign; zero gives zero."""
+    q = torch.where(q[..., :1] < 0, -q, q)
     w, xyz = q[..., :1], q[..., 1:]
-    w, xyz = torch.where(w < 0, -w, w), torch.where(w < 0, -xyz, xyz)
     square = xyz.square().sum(-1, keepdim=True)
-    small = square < torch.finfo(q.dtype).eps ** 0.5 * w**2
+    small = square <= torch.finfo(q.dtype).eps ** 0.5 * w**2
     sine = torch.where(small, 1, square).sqrt()
-    ratio = square / torch.where(small, w, 1) ** 2
-    series = (2 - ratio * (2 / 3) + ratio**2 * (2 / 5)) / torch.where(small, w, 1)
+    cosine = torch.where(small & (w > 0), w, 1)
+    ratio = square / cosine**2  # of a small angle, tan^2 of its half: atan(t) / t = 1 - t^2 / 3 + t^4 / 5
+    series = (2 - ratio * (2 / 3) + ratio**2 * (2 / 5)) / cosine
     return xyz * torch.where(small, series, 2 * torch.atan2(sine, w) / sine)
 
 
 def axis_angle_to_quaternion(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4"]:
     """The unit quaternion (w, x, y, z) of the turn by |v| about v, smooth at v = 0."""
     square = v.square().sum(-1, keepdim=True)
+    # Below this angle the Taylor series is exact to rounding, and its gradient does not divide by the angle.
     small = square < torch.finfo(v.dtype).eps ** 0.5
     angle = torch.where(small, 1, square).sqrt()
     cosine = torch.where(small, 1 - square / 8 + square**2 / 384, (angle / 2).cos())
@@ -123,9 +119,9 @@ def matrix_to_quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batc
 
 
 def six_d_to_matrix(v: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
-    """Gram-Schmidt on two vectors, which become the first two columns (arXiv:1812.07035, eq. (15)).
+    """Gram-Schmidt on two vectors, which become the first two columns (arXiv:1812.07035).
 
-    Zero or parallel vectors give no frame, and so a singular matrix (with finite gradients).
+    Zero or parallel vectors determine no frame: the result is then finite, with finite gradients, but no rotation.
     """
     first = unit_vectors(v[..., :3])
     second = unit_vectors(v[..., 3:] - (first * v[..., 3:]).sum(-1, keepdim=True) * first)
@@ -139,7 +135,7 @@ def matrix_to_six_d(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]
 
 def geodesic_angle(A: Float[Tensor, "*batch 3 3"], B: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
     """The angle in [0, pi] of the rotation A^T B, accurate at both ends, where it has gradient 0."""
-    turn = A.mT @ B
+    turn = (A[..., :, :, None] * B[..., :, None, :]).sum(-3)  # not a matrix product, which autocast would round
     trace = turn.diagonal(dim1=-2, dim2=-1).sum(-1)
     return torch.atan2(safe_norm(skew_vector(turn)), trace - 1)
 

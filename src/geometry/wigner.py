@@ -15,7 +15,7 @@ from .checks import require, require_degree
 from .clebsch_gordan import clebsch_gordan
 from .irreps import Irreps
 from .rotations import determinant
-from .tables import constant_table
+from .tables import constant_table, no_autocast
 
 
 def packed_size(lmax: int) -> int:
@@ -30,18 +30,19 @@ def wigner(R: Float[Tensor, "*batch 3 3"], lmax: int) -> Float[Tensor, "*batch p
     many polynomials that agree on it; gradients are those of a function on the group only along the group. UserError
     for lmax < 0.
 
-    With C the coupling 1 x (l-1) -> l, C^T (R x D^{l-1}) = D^l C^T, and so D^l = C^T (R x D^{l-1}) S for any S with C^T
-    S = 1. The dense choice S = C costs O(l^4) a step; taking each column of S in one or two product states costs
-    O(l^3).
+    With C the coupling 1 x (l-1) -> l, C^T (R x D^{l-1}) = D^l C^T, and so D^l = C^T (R x D^{l-1}) S for any S with
+    C^T S = 1. The dense choice S = C takes about four times the work of this one, whose columns are one or two product
+    states each. Autocast is ignored.
     """
     require("wigner: R", R, 3, 3)
     require_degree("wigner", lmax)
-    rotations = R.reshape(-1, 9).T.reshape(3, 3, -1)  # rotations last: every step is then one large matrix product
+    rotations = R.reshape(-1, 9).T.contiguous().view(3, 3, -1)  # rotations last: each step is one large matrix product
     blocks = [torch.ones_like(rotations[:1, :1]), rotations]
-    for degree in range(2, lmax + 1):
-        blocks.append(_next_block(rotations, blocks[-1], degree))
+    with no_autocast(R):
+        for degree in range(2, lmax + 1):
+            blocks.append(_next_block(rotations, blocks[-1], degree))
     packed = torch.cat([block.flatten(0, 1) for block in blocks[: lmax + 1]])
-    return packed.T.reshape(*R.shape[:-2], packed_size(lmax))
+    return packed.T.contiguous().view(*R.shape[:-2], packed_size(lmax))
 
 
 def _next_block(R: Float[Tensor, "3 3 n"], D: Float[Tensor, "k k n"], degree: int) -> Float[Tensor, "k+2 k+2 n"]:
@@ -98,7 +99,7 @@ def representation(irreps: Irreps | str, R: Float[Tensor, "*batch 3 3"]) -> Floa
     """The matrix by which R in O(3), proper or improper, acts on a feature vector of these irreps: y = D x."""
     irreps = Irreps(irreps)
     require("representation: R", R, 3, 3)
-    blocks = wigner_blocks(R, irreps.lmax if irreps.num_irreps else 0)
+    blocks = wigner_blocks(R, max([0, *(term.l for term in irreps)]))
     sign = torch.where(determinant(R.detach()) < 0, -1, 1).to(R.dtype)[..., None, None]
     out = R.new_zeros(*R.shape[:-2], irreps.dim, irreps.dim)
     for (_, degree, parity), where in zip(irreps, irreps.slices(), strict=True):
