@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import hydra
@@ -18,11 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .datamodules.base import DataModule
 from .errors import UserError
+from .evidence.plots import plot_run
 from .models.paper import Paper
+from .nn.compiled import Compiled
 from .runs import assemble, checkpoints
 from .runs.config import current_choices, resolved
 from .runs.console import explain, introduce, show_result
-from .runs.folder import RunFolder, environment, write_json
+from .runs.folder import RunFolder, as_user_error, environment, write_json
+from .runs.loading import checkpoint_of
+from .runs.options import check_options
 from .runs.pairing import check_pair
 
 
@@ -36,7 +41,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         The contents of result.json.
     """
     check_pair(config)
-    assemble.check_trainer(config["trainer"])
+    check_options(config)
     folder = RunFolder.of(config)
     if config["resume"] and folder.state == "finished":
         print(f"{folder.path} is finished already")
@@ -48,10 +53,14 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         introduce(paper, config, folder)
     try:
         result = fit_and_test(config, folder, datamodule, paper)
-    except BaseException as error:
+    except BaseException as caught:
+        error = as_user_error(caught, folder)
         if rank_zero_only.rank == 0:
-            folder.mark("failed", reason=explain(error))
-        raise
+            with suppress(OSError):  # on a full disk
+                folder.mark("failed", reason=explain(error))
+        if error is caught:
+            raise
+        raise error from caught
     if rank_zero_only.rank == 0:
         show_result(result, folder)
     return result
@@ -60,7 +69,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
 def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModule, paper: Paper) -> dict[str, Any]:
     paper.prepare(datamodule.task, datamodule.statistics(), datamodule.train_batches)
     if config["compile"]:
-        assemble.compile_network(paper)
+        paper.compiled = Compiled(paper.network)
     trainer, cost = assemble.build_trainer(config, folder, paper)
     if paper.trains:
         resume = checkpoints.newest_intact(folder.checkpoints) if config["resume"] else None
@@ -69,9 +78,7 @@ def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModu
         trainer.validate(paper, datamodule=datamodule, verbose=False)
         trainer.save_checkpoint(folder.checkpoints / "last.ckpt")
     validation = best_validation(trainer, paper)
-    chosen = folder.checkpoints / "best.ckpt"
-    if chosen.exists():
-        paper.load_state_dict(checkpoints.load(chosen, paper.device)["state_dict"])
+    paper.load_state_dict(checkpoints.load(checkpoint_of(folder.path), paper.device)["state_dict"])
     trainer.test(paper, datamodule=datamodule, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     result = {
@@ -91,7 +98,7 @@ def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModu
         "steps": trainer.global_step,
         "world_size": trainer.world_size,
         "precision": config["trainer"]["precision"],
-        "kernels": {},
+        "kernels": paper.kernels.ran,
         "seed": config["seed"],
         **cost.summary(),
         **environment(),
@@ -99,6 +106,7 @@ def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModu
     if trainer.is_global_zero:
         write_json(folder.path / "result.json", result)
         folder.mark("finished", epoch=trainer.current_epoch, step=trainer.global_step)
+        plot_run(folder)
     return result
 
 

@@ -1,14 +1,16 @@
 """Random batches that fit a spec, so that every paper can be tested without any benchmark's data."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from torch_geometric.data import Batch, Data
+
 from erlangen.geometry.irreps import Irreps
 from erlangen.tasks.batch import TensorBatch
 from erlangen.tasks.normalizer import Statistics
 from erlangen.tasks.spec import Field, Spec, Target
-from torch_geometric.data import Batch, Data
 
 GRAPHS = {"atoms": (4, 9), "trajectories": (5, 5), "points": (48, 48), "graphs": (4, 9)}
 """Modalities whose samples have nodes, and how many."""
@@ -27,9 +29,21 @@ def synthetic_batch(spec: Spec, samples: int = 4, seed: int = 0) -> Any:
     batch = Batch(_base_cls=Data, batch=torch.repeat_interleave(sizes), ptr=ptr, id=torch.arange(samples))
     batch._num_graphs = samples
     for name, field in fields.items():
+        if name == "edge_index":
+            batch.edge_index = ring(ptr)
+            continue
         rows = samples if field.level == "graph" else int(ptr[-1])
         batch[name] = random_field(field, rows, generator)
     return batch
+
+
+def ring(ptr: torch.Tensor) -> torch.Tensor:
+    """Every node of a sample joined to the next one, both ways."""
+    edges = []
+    for start, stop in pairwise(ptr.tolist()):
+        nodes = torch.arange(start, stop)
+        edges += [torch.stack([nodes, nodes.roll(1)]), torch.stack([nodes.roll(1), nodes])]
+    return torch.cat(edges, 1)
 
 
 def random_field(field: Field, rows: int, generator: torch.Generator) -> torch.Tensor:
@@ -53,7 +67,10 @@ def sample(batch: Any, index: int) -> Any:
     count, samples = int(batch.ptr[-1]), batch.num_graphs
     one = Batch(_base_cls=Data)
     for name, value in batch:
-        if name == "ptr":
+        if name == "edge_index":
+            mine = (value[1] >= nodes.start) & (value[1] < nodes.stop)
+            one.edge_index = value[:, mine] - nodes.start
+        elif name == "ptr":
             one.ptr = torch.tensor([0, nodes.stop - nodes.start])
         elif len(value) == count:
             one[name] = value[nodes]

@@ -70,6 +70,7 @@ class Paper(L.LightningModule):
     task: Task
     kernels: Kernels
     recipe: Recipe
+    compiled: Callable[[Any], dict[str, Tensor]] | None = None
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -100,7 +101,7 @@ class Paper(L.LightningModule):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """The network's outputs, normalised."""
-        return self.network(batch)
+        return (self.compiled or self.network)(batch)
 
     def predict(self, batch: Any) -> dict[str, Tensor]:
         """Every target in the benchmark's units, as the benchmark scores it (free atoms subtracted)."""

@@ -25,15 +25,24 @@ class ForcesFromEnergy(nn.Module):
         return self.network.features(batch)
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        batch = batch.clone()
         with torch.enable_grad():
-            batch.pos = batch.pos.detach().requires_grad_()
-            outputs = self.network(batch)
-            for target in self.targets:
-                energy = outputs[target.gradient_of].sum()
-                (gradient,) = torch.autograd.grad(energy, batch.pos, create_graph=self.training, retain_graph=True)
-                outputs[target.name] = -gradient
+            return self.differentiate(with_free_positions(batch))
+
+    def differentiate(self, batch: Any) -> dict[str, Tensor]:
+        """Energy and forces of a batch whose positions require a gradient."""
+        outputs = self.network(batch)
+        for target in self.targets:
+            energy = outputs[target.gradient_of].sum()
+            (gradient,) = torch.autograd.grad(energy, batch.pos, create_graph=self.training, retain_graph=True)
+            outputs[target.name] = -gradient
         return outputs
+
+
+def with_free_positions(batch: Any) -> Any:
+    """The batch with positions that are a leaf of their own and require a gradient."""
+    batch = batch.clone()
+    batch.pos = batch.pos.detach().requires_grad_()
+    return batch
 
 
 def with_forces(network: nn.Module, spec: Spec) -> nn.Module:

@@ -4,28 +4,29 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hydra
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..datamodules.base import DataModule
 from ..errors import UserError
 from ..models.paper import Paper
-from ..nn.gradient import ForcesFromEnergy
 from ..optim.schedules import Recipe
 from ..tasks.spec import Spec
 from .callbacks import Cost, FiniteGradients, Keeper, TestRecord, follow
 from .checkpoints import AtomicCheckpointIO, Checkpoints
 from .folder import RunFolder
 from .metrics_csv import MetricsCSV
+from .options import check_values
 from .randomness import KeyedRandomness
 
 TRUSTED = ("erlangen.", "torch.optim.", "lightning.")
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
 def build(node: dict[str, Any], **arguments: Any) -> Any:
@@ -34,6 +35,20 @@ def build(node: dict[str, Any], **arguments: Any) -> Any:
     Packages of your own are trusted when the environment variable ERLANGEN_TRUST names them, separated by commas: a
     configuration may come out of somebody else's checkpoint.
     """
+    check_trust(node)
+    check_values(hydra.utils.get_object(node["_target_"]), node)
+    # arguments are objects, which Hydra would turn into configuration: they are given to a partial instead
+    factory = hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")
+    if node.get("_partial_"):
+        return factory
+    try:
+        return factory(**arguments)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"cannot build {node['_target_']}: {' '.join(str(error).split())}") from error
+
+
+def check_trust(node: dict[str, Any]) -> None:
+    """Raises UserError for a `_target_` that lies outside the trusted packages."""
     own = tuple(f"{name.strip()}." for name in os.environ.get("ERLANGEN_TRUST", "").split(",") if name.strip())
     for target in targets_in(node):
         if not target.startswith(TRUSTED + own):
@@ -41,10 +56,6 @@ def build(node: dict[str, Any], **arguments: Any) -> Any:
                 f"the configuration asks to build {target}, which is outside {', '.join(TRUSTED + own)}: name its package "
                 "in the environment variable ERLANGEN_TRUST if you trust it"
             )
-    if not arguments:
-        return hydra.utils.instantiate(node, _convert_="all")
-    # arguments are objects, which Hydra would turn into configuration: they are given to the partial instead
-    return hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
 
 
 def targets_in(node: Any) -> Iterator[str]:
@@ -66,6 +77,7 @@ def build_data(config: dict[str, Any]) -> DataModule:
 def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
     """The paper for a benchmark, its weights drawn from the run's seed."""
     L.seed_everything(config["seed"], verbose=False)
+    check_trust(config["model"])
     choice = build(config["kernels"])
     paper_class = hydra.utils.get_class(config["model"]["_target_"])
     # a paper that runs kernels takes the choice of their backends
@@ -74,34 +86,31 @@ def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
     paper.kernels = choice
     if config["symmetrize"]:
         paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
-    paper.recipe = Recipe(build(config["optimizer"]), build(config["schedule"]), config["schedule_update"])
+    paper.recipe = Recipe(build_optimizer(config["optimizer"]), build(config["schedule"]), config["schedule_update"])
     return paper
 
 
-def compile_network(paper: Paper) -> None:
-    """torch.compile of the network; with forces, of energy and gradient together."""
-    if isinstance(paper.network, ForcesFromEnergy):
-        if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-            raise UserError(
-                f"compile=true with forces needs a torch that compiles a gradient (this is {torch.__version__}): "
-                "use compile=false"
-            )
-        torch._dynamo.config.trace_autograd_ops = True
-    paper.network.compile(dynamic=True)
+def build_optimizer(node: dict[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+    """A partial, tried out once: a wrong learning rate is said before any data are loaded."""
+    optimizer = build(node)
+    try:
+        optimizer([torch.nn.Parameter(torch.zeros(2, 2))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from error
+    return optimizer
 
 
-def check_trainer(options: dict[str, Any]) -> None:
-    """Raises UserError for what Lightning would refuse late, or take and do something else."""
-    precision, accelerator = options["precision"], options["accelerator"]
-    if precision not in PRECISIONS:
-        raise UserError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
-    if precision == "16-mixed" and on_cpu:
-        raise UserError("trainer.precision=16-mixed would silently compute in bfloat16 on a CPU: use bf16-mixed there")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError(
-            "trainer=gpu: torch sees no GPU here; use trainer=cpu, or a CUDA build of torch (make setup CUDA=1)"
-        )
+def quieten_lightning() -> None:
+    """Leaves out what Lightning says that is not about this run: greetings, and hints that do not apply."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for hint in (
+        r".*treespec, LeafSpec.*",
+        r"The number of training batches .* is smaller than",
+        r".*does not have many workers",
+        r"You're resuming from a checkpoint that ended before the epoch",  # our samplers know where to go on
+    ):
+        warnings.filterwarnings("ignore", message=hint)
 
 
 def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tuple[L.Trainer, Cost]:
@@ -125,8 +134,7 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
     loggers = [MetricsCSV(folder.path / "metrics.csv")]
     if config["logger"]:
         loggers.append(build(config["logger"], save_dir=str(folder.path), name=folder.path.name))
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # its greetings are not about this run
+    quieten_lightning()
     trainer = build(
         config["trainer"],
         callbacks=callbacks,

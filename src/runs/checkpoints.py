@@ -38,9 +38,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if path.name == LAST and path.exists():
                 path.replace(path.with_name(PREVIOUS))
             temporary.replace(path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
-            raise UserError(f"cannot write the checkpoint {path}: {error.strerror}; the one before is kept") from None
+            cause = (
+                error if isinstance(error, OSError) else error.__context__
+            )  # torch.save hides a full disk behind its own
+            if not isinstance(cause, OSError):
+                raise
+            raise UserError(f"cannot write the checkpoint {path}: {cause.strerror}; the one before is kept") from None
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return load(Path(path), map_location)

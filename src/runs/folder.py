@@ -58,8 +58,6 @@ class RunFolder:
 
     def open(self, config: dict[str, Any]) -> None:
         """Makes the folder ready, or raises UserError saying what it holds already."""
-        if config["overwrite"] and config["resume"]:
-            raise UserError("resume=true and overwrite=true contradict each other: give one of them")
         if self.state != "new" and not (config["resume"] or config["overwrite"]):
             raise UserError(
                 f"{self.path} holds this run already ({self.state}, {self.progress()}): resume=true goes on with it, "
@@ -145,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a file, {} where there is none."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None

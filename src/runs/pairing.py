@@ -1,5 +1,6 @@
 """Whether a paper and a benchmark fit: asked before anything is downloaded, answered with what would fit."""
 
+import functools
 from typing import Any
 
 import hydra
@@ -40,6 +41,7 @@ def check_pair(config: dict[str, Any]) -> None:
         )
 
 
+@functools.cache
 def model_class(name: str) -> type[Paper]:
     """The class that conf/model/NAME.yaml builds."""
     cfg, _ = compose_config([f"model={name}"])

@@ -18,7 +18,8 @@ class Field:
     Args:
         level: what carries it; a graph-level field has one row per sample.
         irreps: the representation of O(3) in which its last axis turns (e3nn's notation), e.g. "1o" for a position or a
-            velocity. A plain number is "0e".
+            velocity. A plain number is "0e"; "" says that it belongs to no representation (a label that names
+            an orientation), and that nothing is to be expected of it.
         translates: whether it moves along with a translation (positions do, velocities do not).
         shape: the shape of one row where it is more than the irreps tell, e.g. (3, 32, 32) for an image.
         categories: the values that an integer field takes, e.g. the atomic numbers that occur; () for a real field.

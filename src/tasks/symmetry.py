@@ -69,6 +69,8 @@ def act(batch: Any, motion: Motion, spec: Spec) -> Any:
     if motion.order is not None:
         # a permutation keeps each sample's nodes together, so `batch` and `ptr` stay as they are
         moved.batch = moved.batch[motion.order]
+        if "edge_index" in moved:
+            moved.edge_index = motion.order.argsort()[moved.edge_index]
     return moved
 
 
@@ -117,12 +119,14 @@ def symmetry_error(
     """max |f(g x) - g f(x)| / spread(f(x)) for each target, with one random g of the kind named.
 
     The spread is the outputs' largest deviation from their mean over the batch, so that a constant network shows as
-    infinite error rather than as perfect symmetry.
+    infinite error rather than as perfect symmetry. A target of irreps "" is left out.
     """
     motion = random_motion(element, batch, generator)
     before, after = predict(batch), predict(act(batch, motion, spec))
     errors = {}
     for name, value in before.items():
+        if not spec.target(name).irreps:
+            continue  # it belongs to no representation: nothing is promised of it
         expected = motion.act(value, spec.target(name))
         spread = (value - value.mean(0)).abs().max()
         errors[name] = float((after[name] - expected).abs().max() / spread) if spread > 0 else float("inf")

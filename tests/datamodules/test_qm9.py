@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from erlangen.datamodules.qm9 import ATOMREF, ELEMENTS, QM9, SIZES
 from erlangen.datamodules.qm9_files import TARGETS, read_xyz
 from erlangen.errors import UserError

@@ -5,6 +5,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from synthetic import randomize, sample, synthetic_batch, unit_statistics
+
 from erlangen.certify import LIMITS, gradient_rows
 from erlangen.datamodules.base import DataModule
 from erlangen.models.paper import Paper
@@ -13,7 +15,6 @@ from erlangen.runs.config import available, compose_config, resolved
 from erlangen.runs.pairing import default_data, mismatch, model_class
 from erlangen.tasks.spec import Field, Spec, Target
 from erlangen.tasks.symmetry import cast, symmetry_error
-from synthetic import randomize, sample, synthetic_batch, unit_statistics
 
 DATA = {name: default_data(name) for name in available("data")}
 MODELS = {name: model_class(name) for name in available("model")}

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from synthetic import synthetic_batch
+
 from erlangen.kernels import Kernels
 from erlangen.models.atoms.egnn import EGNN, EquivariantLayer
 from erlangen.nn.edge_linear import EdgeLinear
 from erlangen.runs.pairing import default_data
-from synthetic import synthetic_batch
 
 SPEC = default_data("qm9").spec
 
