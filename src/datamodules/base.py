@@ -10,10 +10,11 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import UserError
 from ..tasks.normalizer import Statistics
 from ..tasks.spec import Spec
 from ..tasks.task import Task
-from .sampling import EpochBatches, InOrder
+from .sampling import EpochBatches, InOrder, Seeded
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -25,7 +26,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     Args:
         root: the folder that holds data sets.
-        seed: fixes the order of the training samples.
+        seed: fixes the order of the training samples and all randomness in making batches; 0 or more.
         batch_size: samples a step and process; `eval_batch_size` likewise, without gradients.
         num_workers: processes that collate batches; 0 does it in the training process.
     """
@@ -35,6 +36,10 @@ class DataModule(L.LightningDataModule, ABC):
 
     def __init__(self, root: str | Path, seed: int, batch_size: int, eval_batch_size: int, num_workers: int = 0):
         super().__init__()
+        if seed < 0:
+            raise UserError(f"seed must be 0 or more, not {seed}")
+        if num_workers < 0:
+            raise UserError(f"data.num_workers must be 0 or more, not {num_workers}")
         self.root = Path(root)
         self.seed = seed
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
@@ -65,7 +70,7 @@ class DataModule(L.LightningDataModule, ABC):
     def train_batches(self) -> Iterator[Any]:
         """One pass over the training split in order, in the calling process."""
         dataset = self.splits["train"]
-        for indices in InOrder(len(dataset), self.eval_batch_size):
+        for _, indices in InOrder(len(dataset), self.eval_batch_size):
             yield dataset[indices]
 
     def train_dataloader(self) -> DataLoader:
@@ -88,11 +93,10 @@ class DataModule(L.LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, int]:
         """Where in which epoch the training stands, so that a resumed run meets just the batches that are left."""
-        loop = self.trainer.fit_loop.epoch_loop
-        epoch, batch = self.trainer.fit_loop.epoch_progress.current.processed, loop.batch_progress.current.processed
-        if loop._num_ready_batches_reached() and epoch == self.trainer.fit_loop.epoch_progress.current.ready:
-            return {"epoch": epoch, "batch": 0}  # between two epochs
-        return {"epoch": epoch, "batch": batch}
+        loop = self.trainer.fit_loop
+        epoch = loop.epoch_progress.current
+        inside = epoch.started > epoch.processed
+        return {"epoch": epoch.processed, "batch": loop.epoch_loop.batch_progress.current.completed if inside else 0}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self._resume = dict(state)
@@ -102,7 +106,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     def _loader(self, dataset: Dataset, sampler: EpochBatches | InOrder) -> DataLoader:
         return DataLoader(
-            dataset,
+            Seeded(dataset),
             sampler=sampler,
             batch_size=None,  # the sampler already yields the indices of whole batches
             num_workers=self.num_workers,
