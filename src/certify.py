@@ -180,7 +180,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("what", nargs="+", help="a run's folder, or model=… data=… for a fresh paper")
     parser.add_argument("--samples", type=int, default=32, help="test samples to measure on")
     parser.add_argument("--draws", type=int, default=4, help="random group elements of each kind")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     certificate, folder = certify_run(options.what, options.samples, options.draws)
     if folder is not None and folder.is_dir():

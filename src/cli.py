@@ -1,6 +1,7 @@
 """erlangen COMMAND …: every command beside training reads runs that training wrote."""
 
 import importlib
+import os
 import sys
 
 from .errors import UserError
@@ -20,7 +21,7 @@ def main() -> None:
     """Hands over to one module a command; a UserError ends in one line and exit code 1."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("-h", "--help"):
-        print("usage: erlangen COMMAND …   (erlangen COMMAND --help says more)\n")
+        print("usage: erlangen COMMAND …   (erlangen COMMAND --help says more; --debug shows tracebacks)\n")
         print("\n".join(f"  {command:10} {text}" for command, text in COMMANDS.items()))
         return
     if name not in COMMANDS:
@@ -29,7 +30,7 @@ def main() -> None:
         train(arguments)
         return
     try:
-        importlib.import_module(f".{name}", __package__).main(arguments)
+        importlib.import_module(f".{name}", __package__).main([a for a in arguments if a != "--debug"])
     except UserError as error:
         if "--debug" in arguments:
             raise
@@ -38,8 +39,6 @@ def main() -> None:
 
 def train(arguments: list[str]) -> None:
     """Runs `python -m erlangen.train`, so that the processes of a parallel run can be started in the same way."""
-    import os
-
     os.execv(sys.executable, [sys.executable, "-m", "erlangen.train", *arguments])
 
 

@@ -43,7 +43,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("run", help="a run's folder, or a checkpoint")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     metrics = evaluate(options.run, options.split, options.device)
     console.print(metric_table(str(checkpoint_of(Path(options.run))), metrics))

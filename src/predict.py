@@ -144,7 +144,7 @@ class Calculator(ASECalculator):
             energy = self.paper.normalizer.restore_atoms(self.paper.predict(batch), batch)[self.target.name]
             (gradient,) = torch.autograd.grad(energy.sum(), batch.pos)
         self.results = {
-            "energy": float(energy) * self.scale,
+            "energy": float(energy.detach()) * self.scale,
             "forces": -gradient.double().numpy() * self.scale,
         }
 
@@ -156,7 +156,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("run", help="a run's folder, or a checkpoint")
     parser.add_argument("--input", type=Path, required=True, help="molecules in any format that ASE reads")
     parser.add_argument("--output", type=Path, help="a .csv file to write (default: print)")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     paper, _ = load_run(options.run)
     if paper.spec.modality != "atoms":

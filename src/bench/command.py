@@ -15,6 +15,5 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="a file for the raw times")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     bench_train(options.data, options.repetitions, options.threads, options.json)
