@@ -63,11 +63,12 @@ class Compiled:
         return self.run(*args)
 
     def run(self, *args: Any) -> Any:
-        """Run the compiled code, outside of autograd. Uniform strides save recompilations."""
+        """Run the compiled code, outside of autograd and autocast. Uniform strides save recompilations."""
+        device = next(a.device.type for a in args if isinstance(a, Tensor))
         args = [a.detach().contiguous() if isinstance(a, Tensor) else a for a in args]
         before = self.ran
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(device, enabled=False):
                 out = self._compiled(*args)
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             limit = torch._dynamo.config.recompile_limit

@@ -20,7 +20,7 @@ def gather_scale_scatter(
     `weight` has one column for each channel, or one for all. Edges may come in any order; sorted by destination is best.
     """
     source, destination = edge_index
-    return x.new_zeros(size, x.shape[1]).index_add(0, destination, x[source] * weight)
+    return x.new_zeros(size, x.shape[1]).index_add(0, destination, x.index_select(0, source) * weight)
 
 
 def check(x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from ..errors import UserError
 from .compiled import Compiled, no_compiler
 from .registry import Backend, Cost, Op, traffic
-from .segment import check_segments
+from .segment import check_segments, rowptr_of
 
 
 def segment_softmax(
@@ -22,9 +22,9 @@ def segment_softmax(
 
 def _normalized(logits: Tensor, top: Tensor, index: Tensor, size: int) -> Tensor:
     """`top` (size, heads) is subtracted lest exp overflows; it cancels."""
-    weight = torch.exp(logits - top[index])
+    weight = torch.exp(logits - top.index_select(0, index))
     total = torch.zeros_like(top).index_add(0, index, weight)
-    return weight / total.masked_fill(total == 0, 1)[index]
+    return weight / total.masked_fill(total == 0, 1).index_select(0, index)
 
 
 def _segment_top(logits: Tensor, index: Tensor, size: int) -> Tensor:
@@ -34,55 +34,77 @@ def _segment_top(logits: Tensor, index: Tensor, size: int) -> Tensor:
     return top.masked_fill(top == -torch.inf, 0)
 
 
-class CompiledSoftmax:
-    """Maximum by torch's own kernels, which Inductor does not generate, and the rest compiled.
+def _pullback(gradient: Tensor, weight: Tensor, index: Tensor, size: int) -> Tensor:
+    """p (g - sum over the segment of p g), which needs the weights p alone."""
+    product = gradient * weight
+    total = product.new_zeros(size, weight.shape[1]).index_add(0, index, product)
+    return product - weight * total.index_select(0, index)
 
-    The gradient is written out, since it needs the output alone: p (g - sum over the segment of p g).
-    """
+
+class _Softmax(torch.autograd.Function):
+    """Forward and pullback of `implementation`; the weights are all that is saved."""
+
+    @staticmethod
+    def forward(ctx, implementation, logits, index, size):
+        ctx.implementation, ctx.size = implementation, size
+        weight, rowptr = implementation.forward(logits.detach(), index, size)
+        ctx.save_for_backward(weight, index, rowptr)
+        return weight
+
+    @staticmethod
+    def backward(ctx, gradient):
+        weight, index, rowptr = ctx.saved_tensors
+        return None, ctx.implementation.backward(gradient, weight, index, ctx.size, rowptr), None, None
+
+
+class CsrSoftmax:
+    """Reduce run by run where edges are sorted: with few heads, the usual case, far faster than scattering on a CPU."""
+
+    few = 8
+
+    def __call__(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
+        if torch.compiler.is_compiling():
+            return segment_softmax(logits, index, size)
+        return _Softmax.apply(self, logits, index, size)
+
+    def forward(self, logits: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
+        """The weights, and where runs begin if that is of use."""
+        if logits.shape[1] > self.few or bool((index[1:] < index[:-1]).any()):
+            return _normalized(logits, _segment_top(logits, index, size), index, size), None
+        rowptr = rowptr_of(index, size)
+        top = torch.segment_reduce(logits, "max", offsets=rowptr, initial=-torch.inf)
+        top = top.masked_fill_(top == -torch.inf, 0)
+        weight = torch.sub(logits, top.index_select(0, index)).exp_()
+        total = torch.segment_reduce(weight, "sum", offsets=rowptr, initial=0)
+        return weight.div_(total.masked_fill_(total == 0, 1).index_select(0, index)), rowptr
+
+    def backward(self, gradient: Tensor, weight: Tensor, index: Tensor, size: int, rowptr: Tensor | None) -> Tensor:
+        """The gradient of the logits; where it is differentiated itself, by operations that have derivatives."""
+        if rowptr is None or torch.is_grad_enabled():
+            return _pullback(gradient, weight, index, size)
+        product = gradient * weight
+        total = torch.segment_reduce(product, "sum", offsets=rowptr, initial=0)
+        return product.addcmul_(weight, total.index_select(0, index), value=-1)
+
+
+class CompiledSoftmax:
+    """Maximum by torch's own kernel, since Inductor generates none, and the rest compiled."""
 
     def __init__(self):
-        self.normalized = Compiled(_normalized)
-        self.pullback = Compiled(_pullback)
+        self.normalized, self.pullback = Compiled(_normalized), Compiled(_pullback)
 
     def __call__(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
         if torch.compiler.is_compiling() or logits.numel() == 0:
             return segment_softmax(logits, index, size)
         return _Softmax.apply(self, logits, index, size)
 
-    def forward(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
-        """The weights, outside of autograd."""
-        top = _sorted_top if _reduces_by_runs(logits, index) else _segment_top
-        return self.normalized.run(logits, top(logits, index, size), index, size)
+    def forward(self, logits: Tensor, index: Tensor, size: int) -> tuple[Tensor, None]:
+        """The weights."""
+        return self.normalized.run(logits, _segment_top(logits, index, size), index, size), None
 
-
-def _pullback(gradient: Tensor, weight: Tensor, index: Tensor, size: int) -> Tensor:
-    product = gradient * weight
-    return product - weight * product.new_zeros(size, weight.shape[1]).index_add(0, index, product)[index]
-
-
-class _Softmax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, compiled, logits, index, size):
-        ctx.compiled, ctx.size = compiled, size
-        weight = compiled.forward(logits, index, size)
-        ctx.save_for_backward(weight, index)
-        return weight
-
-    @staticmethod
-    def backward(ctx, gradient):
-        weight, index = ctx.saved_tensors
-        return None, ctx.compiled.pullback(gradient, weight, index, ctx.size), None, None
-
-
-def _reduces_by_runs(logits: Tensor, index: Tensor) -> bool:
-    """On a CPU, few heads and sorted edges: there reducing run by run is twice as fast as scattering (measured)."""
-    return logits.device.type == "cpu" and logits.shape[1] <= 16 and bool((index[1:] >= index[:-1]).all())
-
-
-def _sorted_top(logits: Tensor, index: Tensor, size: int) -> Tensor:
-    rowptr = torch.searchsorted(index, torch.arange(size + 1, dtype=index.dtype, device=index.device))
-    top = torch.segment_reduce(logits.detach(), "max", offsets=rowptr, initial=-torch.inf)
-    return top.masked_fill(top == -torch.inf, 0)
+    def backward(self, gradient: Tensor, weight: Tensor, index: Tensor, size: int, rowptr: None) -> Tensor:
+        """The gradient of the logits, differentiable itself."""
+        return self.pullback(gradient, weight, index, size)
 
 
 def check(logits: Tensor, index: Tensor, size: int) -> None:
@@ -105,7 +127,7 @@ def example(dtype, device, seed, *, nodes=40, degree=6, heads=4):
 
 OP = Op(
     reference=segment_softmax,
-    backends={"compiled": Backend(CompiledSoftmax, missing=no_compiler)},
+    backends={"csr": Backend(CsrSoftmax, device=("cpu",)), "compiled": Backend(CompiledSoftmax, missing=no_compiler)},
     check=check,
     cost=cost,
     example=example,

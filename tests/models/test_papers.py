@@ -41,6 +41,7 @@ def tiny(model: str, data: str, spec: Spec | None = None) -> Paper:
     overrides = [
         f"model={model}",
         f"data={data}",
+        "kernels=reference",  # tests of the kernels compare their backends; compiling here would take minutes
         *(f"model.{key}={value}" for key, value in MODELS[model].tiny.items()),
     ]
     config = resolved(*compose_config(overrides))
@@ -152,7 +153,11 @@ POTENTIALS = [
 
 @pytest.mark.parametrize("model", POTENTIALS)
 def test_forces_are_the_gradient_of_the_energy(model: str, generator: torch.Generator) -> None:
-    config = resolved(*compose_config([f"model={model}", *(f"model.{k}={v}" for k, v in MODELS[model].tiny.items())]))
+    config = resolved(
+        *compose_config(
+            [f"model={model}", "kernels=reference", *(f"model.{k}={v}" for k, v in MODELS[model].tiny.items())]
+        )
+    )
     paper = build_paper(config, FORCES)
     randomize(paper)
     batch = synthetic_batch(FORCES, 3)
