@@ -71,11 +71,13 @@ class Paper(L.LightningModule):
     kernels: Kernels
     recipe: Recipe
     compiled: Callable[[Any], dict[str, Tensor]] | None = None
+    augment: nn.Module | None
 
     def __init__(self, spec: Spec):
         super().__init__()
         self.spec = spec
         self.normalizer = Normalizer(spec)
+        self.augment = None
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
@@ -108,6 +110,8 @@ class Paper(L.LightningModule):
         return self.normalizer.denormalize(self(batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
+        if self.augment is not None:
+            batch = self.augment(batch)
         loss = self.task.loss(self(batch), batch, self.normalizer)
         self.check_finite(loss, batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=sample_count(batch))

@@ -76,7 +76,7 @@ class Recipe:
     schedule: Schedule = Constant()
     update: Literal["step", "epoch"] = "step"
 
-    def scheduler(self, optimizer: Optimizer, steps_per_epoch: float, total_steps: float) -> LambdaLR:
+    def scheduler(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int | float) -> LambdaLR:
         """A scheduler to be stepped after every optimiser step."""
 
         def factor(step: int) -> float:

@@ -84,6 +84,8 @@ def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
     kernels = {"choice": choice} if "choice" in inspect.signature(paper_class).parameters else {}
     paper = build(config["model"], spec=spec, **kernels)
     paper.kernels = choice
+    if config["augment"]:
+        paper.augment = build(config["augment"], spec=spec)
     if config["symmetrize"]:
         paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
     paper.recipe = Recipe(build_optimizer(config["optimizer"]), build(config["schedule"]), config["schedule_update"])

@@ -43,6 +43,7 @@ class TrainConfig:
     schedule_update: str = "step"
     trainer: Any = MISSING
     logger: Any = None
+    augment: Any = None
     symmetrize: Any = None
     seed: int = 1
     deterministic: bool = False

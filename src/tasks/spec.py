@@ -62,7 +62,7 @@ class Spec:
 
     Args:
         benchmark: its name, the one of its file in conf/data.
-        modality: what a sample is: atoms, points, images, views, trajectories, graphs.
+        modality: what a sample is: atoms, points, images, views, trajectories, graphs, sequences.
         split: the name of the split, which also says what was left out of it ("cormorant, 5000 of 100000 for training").
         source: whether the data are the benchmark's own or the miniature made on the spot.
         subset: whether anything was left out, so that the numbers are not the benchmark's.

@@ -1,7 +1,7 @@
 """What classifiers of images share: inputs standardised with the training split's statistics, a backbone, and a head."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,16 +9,6 @@ from torch import Tensor, nn
 from ...nn.standardize import Standardize
 from ...tasks.spec import Spec
 from ..paper import Paper
-
-
-class Backbone(Protocol):
-    """Images to features: what a paper on images builds."""
-
-    feature_channels: int
-
-    def __call__(
-        self, images: Float[Tensor, "samples channels height width"]
-    ) -> Float[Tensor, "samples feature_channels"]: ...
 
 
 class Classifier(nn.Module):
@@ -30,7 +20,7 @@ class Classifier(nn.Module):
 
     Args:
         spec: of a benchmark of images with one target, a class.
-        backbone: standardised images to features.
+        backbone: standardised images to features (samples, backbone.feature_channels).
     """
 
     def __init__(self, spec: Spec, backbone: nn.Module):

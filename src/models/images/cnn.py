@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, channels_last, nn
 
 from ...tasks.spec import Spec
 from .classifier import Classifier, ImageClassifier
@@ -29,7 +29,8 @@ class Stages(nn.Module):
     def forward(
         self, images: Float[Tensor, "samples channels height width"]
     ) -> Float[Tensor, "samples feature_channels"]:
-        return self.layers(images).mean((-2, -1))
+        # channels last: a third quicker on a CPU
+        return self.layers(images.contiguous(memory_format=channels_last)).mean((-2, -1))
 
 
 class CNN(ImageClassifier):
