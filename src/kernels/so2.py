@@ -1,0 +1,127 @@
+"""Products that commute with turns about one axis: what a convolution is in the frame of its edge (arXiv:2302.03655).
+
+Rows are m-major (m_layout.py). Weights stand along one axis of P = n_0^2 + 2 sum of n_m^2 "pairs", n_m = lmax - m + 1:
+for m = 0 one real number for each (degree out, degree in), row-major; then for each m = 1..mmax the real parts for each
+(degree out, degree in), both from m to lmax, and then the imaginary parts likewise.
+"""
+
+from collections.abc import Iterator
+from math import sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..geometry.clebsch_gordan import wigner_3j
+from ..geometry.tables import constant_table
+from .m_layout import check_orders, consecutive, degrees, m_slices
+
+
+def pairs(lmax: int, mmax: int) -> int:
+    """P, the number of weights for each channel (or pair of channels)."""
+    return sum((2 if m else 1) * n * n for m, n in enumerate(degrees(lmax, mmax)))
+
+
+def pair_slices(lmax: int, mmax: int) -> list[slice]:
+    """Where each m = 0..mmax stands along the axis of pairs, real before imaginary parts."""
+    sizes = [(2 if m else 1) * n * n for m, n in enumerate(degrees(lmax, mmax))]
+    return consecutive(sizes)
+
+
+def so2_linear(
+    x: Float[Tensor, "edges rows channels_in"],
+    weight: Float[Tensor, "pairs channels_in channels_out"],
+    lmax: int,
+    mmax: int,
+) -> Float[Tensor, "edges rows channels_out"]:
+    """The SO(2) linear layer of eSCN (arXiv:2302.03655): for each m, y_m + i y_-m = W_m (x_m + i x_-m).
+
+    W_m is a complex matrix (real for m = 0) over degrees and channels, so that one matrix product serves each m.
+    """
+    out = []
+    for m, (n, rows, part) in enumerate(_orders(lmax, mmax)):
+        block = _matrix(weight[part], n, m)
+        out.append((x[:, rows].flatten(1) @ block).unflatten(1, (-1, weight.shape[2])))
+    return torch.cat(out, 1)
+
+
+def _matrix(weight: Tensor, n: int, m: int) -> Tensor:
+    """((real, imaginary) degree channel) in x the same out: [[a, b], [-b, a]] of the complex weight a + i b."""
+    weight = weight.unflatten(0, (-1, n, n)).permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)  # (parts, in, out)
+    if m == 0:
+        return weight[0]
+    real, imaginary = weight
+    return torch.cat([torch.cat([real, imaginary], 1), torch.cat([-imaginary, real], 1)])
+
+
+def so2_diagonal(
+    x: Float[Tensor, "edges rows channels"], weight: Float[Tensor, "edges pairs channels"], lmax: int, mmax: int
+) -> Float[Tensor, "edges rows channels"]:
+    """`so2_linear` for each channel alone and with weights of each edge: y_m + i y_-m = w_m (x_m + i x_-m)."""
+    out = []
+    for m, (n, rows, part) in enumerate(_orders(lmax, mmax)):
+        w = weight[:, part].unflatten(1, (-1, n, n))
+        if m == 0:
+            out.append(_mix(w[:, 0], x[:, rows]))
+            continue
+        (real, imaginary), (plus, minus) = w.unbind(1), x[:, rows].split(n, 1)
+        out.append(_mix(real, plus) - _mix(imaginary, minus))
+        out.append(_mix(real, minus) + _mix(imaginary, plus))
+    return torch.cat(out, 1)
+
+
+def _mix(w: Tensor, x: Tensor) -> Tensor:
+    """Sum over the degrees in, channel by channel."""
+    return (w * x.unsqueeze(1)).sum(2)
+
+
+def _orders(lmax: int, mmax: int) -> Iterator[tuple[int, slice, slice]]:
+    """For m = 0..mmax: degrees that have it, its rows, its pairs."""
+    return zip(degrees(lmax, mmax), m_slices(lmax, mmax), pair_slices(lmax, mmax), strict=True)
+
+
+def radial_rows(lmax: int, mmax: int) -> int:
+    """Radial weights for each channel of an edge: one for each m = 0..mmax and degree, +m and -m sharing theirs."""
+    return sum(degrees(lmax, mmax))
+
+
+@constant_table
+def radial_of_row(lmax: int, mmax: int) -> np.ndarray:
+    """For each row of the m-major layout, its radial weight."""
+    spans = [np.arange(part.start, part.stop) for part in consecutive(degrees(lmax, mmax))]
+    return np.concatenate([spans[0], *(np.tile(span, 2) for span in spans[1:])])
+
+
+def paths(lmax: int) -> list[tuple[int, int, int]]:
+    """All (l1, l2, l3) of a product x_l1 (x) Y_l2 -> y_l3 with l1, l3 <= lmax, any l2: as many as pairs(lmax, lmax)."""
+    span = range(lmax + 1)
+    return [(l1, l2, l3) for l1 in span for l3 in span for l2 in range(abs(l1 - l3), l1 + l3 + 1)]
+
+
+def path_matrix(
+    lmax: int, mmax: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> Float[Tensor, "pairs paths"]:
+    """What takes weights of Clebsch-Gordan paths to weights of pairs: the identity of arXiv:2302.03655.
+
+    sum over paths of w wigner_3j(l1, l2, l3)(x_l1, Y_l2(r)), component-normalised Y, is in the frame of r the SO(2)
+    product with the weights path_matrix @ w, exactly if mmax = lmax. Paths are in the order of `paths(lmax)`. Even
+    l1 + l2 + l3 gives real parts, odd gives imaginary ones: without the latter the convolution keeps parity.
+    """
+    check_orders("path_matrix", lmax, mmax)
+    return _path_matrix(lmax, mmax, dtype=dtype, device=device).clone()
+
+
+@constant_table
+def _path_matrix(lmax: int, mmax: int) -> np.ndarray:
+    matrix = np.zeros((pairs(lmax, mmax), len(paths(lmax))))
+    for column, (l1, l2, l3) in enumerate(paths(lmax)):
+        zonal = wigner_3j(l1, l2, l3)[:, l2].numpy() * sqrt(2 * l2 + 1)  # Y_l2 on the polar axis has m = 0 only
+        for m, (n, _, part) in enumerate(_orders(lmax, mmax)):
+            if m > min(l1, l3):
+                break
+            row = part.start + (l3 - m) * n + l1 - m
+            matrix[row, column] = zonal[l1 + m, l3 + m]
+            if m:
+                matrix[row + n * n, column] = zonal[l1 + m, l3 - m]
+    return matrix

@@ -1,0 +1,47 @@
+"""Real spherical harmonics of edges."""
+
+from operator import index
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError
+from ..geometry import spherical_harmonics as geometry
+from .compiled import compiled
+from .registry import Cost, Op, traffic
+
+
+def spherical_harmonics(
+    r: Float[Tensor, "edges 3"], *, lmax: int, normalize: bool = True, normalization: str = "component"
+) -> Float[Tensor, "edges components"]:
+    """All Y_lm(r), l = 0..lmax, in the order, normalisations and treatment of zero vectors of `erlangen.geometry`."""
+    return geometry.spherical_harmonics(r, index(lmax), normalize=normalize, normalization=normalization)
+
+
+def check(r: Tensor, *, lmax: int, normalize: bool = True, normalization: str = "component") -> None:
+    if r.ndim != 2 or r.shape[1] != 3:
+        raise UserError(f"spherical_harmonics: r is {tuple(r.shape)}; give (edges, 3)")
+    if lmax < 0:
+        raise UserError(f"spherical_harmonics: lmax={lmax}; need lmax >= 0")
+    geometry.normalization_scales(lmax, normalization)
+
+
+def cost(out: Tensor, r: Tensor, *, lmax: int, **normalization) -> Cost:
+    """Per edge: 6 for each power of z + ix, 4 for each Legendre function, 1 for each component."""
+    flop = 6 * lmax + 2 * (lmax + 1) * (lmax + 2) + out.shape[1]
+    return Cost(r.shape[0] * flop, traffic(out, r))
+
+
+def example(dtype, device, seed, *, edges=30, lmax=3):
+    g = torch.Generator().manual_seed(seed)
+    return (torch.randn(edges, 3, generator=g, dtype=torch.float64).to(device, dtype),), {"lmax": lmax}
+
+
+OP = Op(
+    reference=spherical_harmonics,
+    backends={"compiled": compiled(spherical_harmonics)},
+    check=check,
+    cost=cost,
+    example=example,
+)
