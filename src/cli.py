@@ -19,6 +19,7 @@ COMMANDS = {
 
 def main() -> None:
     """Hands over to one module a command; a UserError ends in one line and exit code 1."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train.py
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("-h", "--help"):
         print("usage: erlangen COMMAND …   (erlangen COMMAND --help says more; --debug shows tracebacks)\n")
