@@ -6,7 +6,6 @@ free atoms subtracted in float64, before anything is rounded to float32.
 """
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -70,7 +69,7 @@ class QM9(DataModule):
         train_size: int | None = None,
         val_size: int | None = None,
         test_size: int | None = None,
-        reader: Literal["qm9pack", "archive"] = "qm9pack",
+        reader: str = "qm9pack",
     ):
         super().__init__(root, seed, batch_size, eval_batch_size, num_workers)
         for name in targets:

@@ -31,6 +31,10 @@ class Task(nn.Module, ABC):
         super().__init__()
         self.spec = spec
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Task":
+        """Copies of a paper (averages, teachers) share its task, which may hold on to the benchmark and all its data."""
+        return self
+
     @abstractmethod
     def loss(self, outputs: Mapping[str, Tensor], batch: Any, normalizer: Normalizer) -> Float[Tensor, ""]:
         """The training loss of a network's (normalised) outputs."""

@@ -15,6 +15,7 @@ from torch.nn.functional import leaky_relu, linear
 
 from ... import kernels
 from ...errors import UserError
+from ...kernels import Kernels
 from ...nn.clouds import BatchNorm, cloud_max, cloud_mean, point_mlp
 from ...tasks.spec import Spec
 from ...tasks.symmetry import exact
@@ -28,6 +29,7 @@ class DGCNN(Paper):
 
     Args:
         spec: the benchmark's.
+        choice: which backends run its kernels.
         width: channels of the first EdgeConv, published 64; all others are multiples.
         k: neighbours of each point, itself included; published 20. Every cloud needs as many points.
         dropout: on both hidden layers of the classifier, published 0.5.
@@ -39,9 +41,9 @@ class DGCNN(Paper):
     outputs = frozenset({"graph:class"})
     tiny = {"width": 8, "k": 6, "dropout": 0.0}
 
-    def __init__(self, spec: Spec, width: int, k: int, dropout: float):
+    def __init__(self, spec: Spec, choice: Kernels, width: int, k: int, dropout: float):
         super().__init__(spec)
-        self.network = DGCNNNetwork(spec, width, k, dropout)
+        self.network = DGCNNNetwork(spec, choice, width, k, dropout)
 
 
 class DGCNNNetwork(nn.Module):
@@ -49,13 +51,13 @@ class DGCNNNetwork(nn.Module):
 
     symmetries = exact("permutation")
 
-    def __init__(self, spec: Spec, width: int, k: int, dropout: float):
+    def __init__(self, spec: Spec, choice: Kernels, width: int, k: int, dropout: float):
         super().__init__()
         (target,) = spec.targets
         self.target = target.name
         self.inputs = ["pos", *(["normal"] if "normal" in spec.fields else [])]
         widths = [3 * len(self.inputs), width, width, 2 * width, 4 * width]
-        self.layers = nn.ModuleList(EdgeConv(i, o, k) for i, o in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(EdgeConv(choice, i, o, k) for i, o in zip(widths, widths[1:], strict=False))
         activation = nn.LeakyReLU(SLOPE)
         self.joint = point_mlp([sum(widths[1:]), 16 * width], activation)
         self.classifier = nn.Sequential(
@@ -87,12 +89,12 @@ class DGCNNNetwork(nn.Module):
 class EdgeConv(nn.Module):
     """x_i' = max_j LeakyReLU(BN(theta (x_j - x_i) + phi x_i)), j over the k nearest neighbours of i, eqs. (7) and (8)."""
 
-    def __init__(self, channels: int, out: int, k: int):
+    def __init__(self, choice: Kernels, channels: int, out: int, k: int):
         super().__init__()
         self.channels, self.k = channels, k
         self.linear = nn.Linear(2 * channels, out, bias=False)
         self.norm = BatchNorm(out)
-        self.knn = kernels.get("knn", k=k, dim=channels)
+        self.knn = kernels.get("knn", choice, k=k, dim=channels)
 
     def forward(
         self, x: Float[Tensor, "points channels"], ptr: Int[Tensor, " samples_plus_1"]
