@@ -24,8 +24,12 @@ def seed_for(seed: int, stream: str, rank: int, epoch: int, step: int) -> int:
 
 
 def set_seed(value: int) -> None:
-    """Seeds torch on every device, numpy and Python."""
-    torch.manual_seed(value)
+    """Seeds torch on every device that is in use, numpy and Python."""
+    torch.default_generator.manual_seed(value)  # torch.manual_seed formats a stack trace for every device it lacks
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)
     np.random.seed(value % 2**32)  # noqa: NPY002 (the legacy state is what libraries draw from)
     random.seed(value)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from erlangen.datamodules.cache import cached_arrays
 from erlangen.errors import UserError
 

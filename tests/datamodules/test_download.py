@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from erlangen.datamodules.download import fetch
 from erlangen.errors import UserError
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+
 from erlangen.datamodules.image_tests import ImageClassification, fixed_turn
 from erlangen.tasks.batch import TensorBatch
 from erlangen.tasks.spec import Field, Spec, Target

@@ -5,11 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from erlangen.datamodules.sampling import STREAMS, Draw, EpochBatches, InOrder, Seeded, seed_for
-from erlangen.errors import UserError
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
+
+from erlangen.datamodules.sampling import STREAMS, Draw, EpochBatches, InOrder, Seeded, seed_for
+from erlangen.errors import UserError
 
 sizes, batch_sizes, worlds = st.integers(1, 300), st.integers(1, 40), st.integers(1, 6)
 

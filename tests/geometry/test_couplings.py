@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 from e3nn import o3
+
 from erlangen.errors import UserError
 from erlangen.geometry.clebsch_gordan import clebsch_gordan, signed_squares, wigner_3j
 from erlangen.geometry.gaunt import gaunt, gaunt_tensor

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 from e3nn import o3
+from torch.autograd import gradcheck, gradgradcheck
+
 from erlangen.errors import UserError
 from erlangen.geometry.rotations import random_orthogonal, unit_vectors
 from erlangen.geometry.spherical_harmonics import NORMALIZATIONS, spherical_harmonics
 from erlangen.geometry.wigner import rotate, wigner_blocks
-from torch.autograd import gradcheck, gradgradcheck
 
 
 @pytest.fixture

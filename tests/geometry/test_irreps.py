@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 from e3nn import o3
+
 from erlangen.errors import UserError
 from erlangen.geometry.irreps import Irreps, MulIrrep
 

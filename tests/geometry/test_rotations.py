@@ -5,6 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+from scipy.spatial.transform import Rotation
+from torch.autograd import gradcheck, gradgradcheck
+
 from erlangen.errors import UserError
 from erlangen.geometry.rotations import (
     axis_angle_to_matrix,
@@ -26,9 +30,6 @@ from erlangen.geometry.rotations import (
     unit_vectors,
 )
 from erlangen.geometry.wigner import wigner_blocks
-from scipy import stats
-from scipy.spatial.transform import Rotation
-from torch.autograd import gradcheck, gradgradcheck
 
 EYE = torch.eye(3, dtype=torch.float64)
 POLE = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from e3nn import o3
+
 from erlangen.errors import UserError
 from erlangen.geometry.gaunt import gaunt_tensor
 from erlangen.geometry.s2grid import (

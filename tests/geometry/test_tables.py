@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from erlangen.geometry.tables import constant_table, no_autocast
 
 

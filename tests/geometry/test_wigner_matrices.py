@@ -5,6 +5,10 @@ import math
 import pytest
 import torch
 from e3nn import o3
+from jaxtyping import config as jaxtyping_config
+from scipy.special import eval_legendre
+from torch.autograd import gradcheck, gradgradcheck
+
 from erlangen.errors import UserError
 from erlangen.geometry.irreps import Irreps
 from erlangen.geometry.rotations import (
@@ -16,9 +20,6 @@ from erlangen.geometry.rotations import (
 )
 from erlangen.geometry.spherical_harmonics import spherical_harmonics
 from erlangen.geometry.wigner import packed_size, representation, rotate, unpack_blocks, wigner, wigner_blocks
-from jaxtyping import config as jaxtyping_config
-from scipy.special import eval_legendre
-from torch.autograd import gradcheck, gradgradcheck
 
 EVERY_KIND = "2x0e+3x0o+2x1o+1e+2e+2x2o+5o+5e"
 
