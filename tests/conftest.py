@@ -34,8 +34,8 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="session")
 def qm9_root() -> Path:
     """A data folder with QM9's cache, made once (about 5 s) and shared by all test processes of this user."""
-    from erlangen.datamodules.cache import cached_arrays
-    from erlangen.datamodules.qm9_files import read_qm9pack
+    from erlangen.datamodules.files.cache import cached_arrays
+    from erlangen.datamodules.files.qm9 import read_qm9pack
 
     root = Path(tempfile.gettempdir()) / f"erlangen-tests-{getpass.getuser()}"
     cached_arrays(root / "qm9" / "cache-qm9pack", read_qm9pack)

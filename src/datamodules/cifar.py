@@ -15,11 +15,12 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from ..tasks.batch import TensorBatch
 from ..tasks.spec import Field
-from . import cifar_corruptions, cifar_files
-from .cache import cached_arrays
-from .cifar_corruptions import CorruptedImages, CorruptionRelease
-from .cifar_files import HOST, SHAPE, Release, read_archive, write_miniature
-from .download import fetch
+from .files import cifar as cifar_files
+from .files import cifar_corruptions
+from .files.cache import cached_arrays
+from .files.cifar import HOST, SHAPE, Release, read_archive, write_miniature
+from .files.cifar_corruptions import CorruptedImages, CorruptionRelease
+from .files.download import fetch
 from .image_tests import ImageClassification
 from .images import ImageBenchmark, ImageDataset, choose_source, warn_of_miniature
 

@@ -16,7 +16,7 @@ from ..tasks.normalizer import Statistics
 from ..tasks.point_classification import PointClassification, Rotation, keyed_rotations, rotate_clouds
 from ..tasks.spec import Field, Spec, Target
 from .base import DataModule
-from .off_files import Mesh, sample_surface
+from .files.off import Mesh, sample_surface
 
 POINTS = 2048
 """Points kept of each cloud: what the h5 files have."""

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from ..errors import UserError
-from . import miniature_images
-from .cache import cached_arrays
-from .download import fetch
+from .files.cache import cached_arrays
+from .files.download import fetch
 from .images import ImageBenchmark, check_images, choose_source, warn_of_miniature
+from .synthetic import images as miniature_images
 
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .cache import cached_arrays
 from .clouds import Cloud, CloudDataset, PointClouds, cloud_of, held_out, to_arrays
-from .furniture_labels import MODELS
-from .sweethome_files import read_catalogue, read_model
+from .files.cache import cached_arrays
+from .files.furniture_labels import MODELS
+from .files.sweethome import read_catalogue, read_model
 
 log = logging.getLogger("erlangen")
 

@@ -24,8 +24,8 @@ from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
 from ..tasks.task import Averages, Stage
 from .base import DataModule
-from .gwl_structures import Pair, chains, four_body, spokes, three_body, two_body
 from .ragged import RaggedDataset
+from .synthetic.gwl_structures import Pair, chains, four_body, spokes, three_body, two_body
 
 MARGIN = 1e-3
 COUNTEREXAMPLES = {"two_body": two_body, "three_body": three_body, "four_body": four_body}

@@ -18,7 +18,7 @@ from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
 from ..tasks.squared_error import MeanSquaredError
 from .base import DataModule
-from .cache import cached_arrays
+from .files.cache import cached_arrays
 from .ragged import RaggedDataset
 
 log = logging.getLogger("erlangen")

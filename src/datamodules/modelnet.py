@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
-from .cache import cached_arrays
 from .clouds import CloudDataset, PointClouds, held_out
-from .modelnet_files import ARCHIVES, SIZES, download, find, fingerprint, read_clouds, verify
-from .modelnet_miniature import write_miniature
+from .files.cache import cached_arrays
+from .files.modelnet import ARCHIVES, SIZES, download, find, fingerprint, read_clouds, verify
+from .synthetic.modelnet import write_miniature
 
 log = logging.getLogger("erlangen")
 

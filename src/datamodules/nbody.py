@@ -16,9 +16,9 @@ from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
 from ..tasks.squared_error import MeanSquaredError
 from .base import DataModule
-from .cache import cached_arrays
-from .nbody_simulator import draw_charged, draw_gravity, frames
+from .files.cache import cached_arrays
 from .ragged import RaggedDataset
+from .synthetic.nbody_simulator import draw_charged, draw_gravity, frames
 
 log = logging.getLogger("erlangen")
 

@@ -14,8 +14,8 @@ from ..tasks.normalizer import Statistics, sum_of_atoms
 from ..tasks.regression import Regression
 from ..tasks.spec import Field, Spec, Target
 from .base import DataModule
-from .cache import cached_arrays
-from .qm9_files import COUNT, TARGETS, read_archive, read_qm9pack
+from .files.cache import cached_arrays
+from .files.qm9 import COUNT, TARGETS, read_archive, read_qm9pack
 from .ragged import RaggedDataset
 
 UNITS = {

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from erlangen.datamodules import cifar, cifar_files
+from erlangen.datamodules import cifar
 from erlangen.datamodules.cifar import CIFAR10, CIFAR100, SequentialCIFAR10
+from erlangen.datamodules.files import cifar as cifar_files
 from erlangen.errors import UserError
 
 OPTIONS = {"seed": 1, "batch_size": 32, "eval_batch_size": 50, "val_fraction": 0.1, "split_seed": 42}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from erlangen.datamodules import furniture
+from erlangen.datamodules.files.furniture_labels import MODELS
+from erlangen.datamodules.files.off import normals_and_areas
+from erlangen.datamodules.files.sweethome import read_catalogue, read_model, read_obj
 from erlangen.datamodules.furniture import DEBIAN, Furniture
-from erlangen.datamodules.furniture_labels import MODELS
-from erlangen.datamodules.off_files import normals_and_areas
-from erlangen.datamodules.sweethome_files import read_catalogue, read_model, read_obj
 from erlangen.errors import UserError
 
 OPTIONS = {

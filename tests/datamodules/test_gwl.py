@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from erlangen.datamodules.gwl import COUNTEREXAMPLES, GWL, MARGIN, STRUCTURES
-from erlangen.datamodules.gwl_structures import Structure, chains, four_body, spokes, star
 from erlangen.datamodules.ragged import RaggedDataset
+from erlangen.datamodules.synthetic.gwl_structures import Structure, chains, four_body, spokes, star
 from erlangen.errors import UserError
 from erlangen.geometry.spherical_harmonics import spherical_harmonics
 

@@ -9,15 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from erlangen.datamodules import modelnet_miniature
-from erlangen.datamodules.cad_parts import HELD_OUT, Draw, box, cylinder, ellipsoid, joined, lathe, pipe, prism, vessel
-from erlangen.datamodules.cad_parts import volume as signed_volume
 from erlangen.datamodules.clouds import AUGMENTATION, CloudDataset, held_out, normalized
 from erlangen.datamodules.contact_sheet import contact_sheet
+from erlangen.datamodules.files.modelnet import FORTY, TEN
+from erlangen.datamodules.files.off import checked, sample_surface
 from erlangen.datamodules.modelnet import ModelNet
-from erlangen.datamodules.modelnet_files import FORTY, TEN
-from erlangen.datamodules.modelnet_miniature import family, make_shape, write_miniature
-from erlangen.datamodules.off_files import checked, sample_surface
+from erlangen.datamodules.synthetic import modelnet as modelnet_miniature
+from erlangen.datamodules.synthetic.cad_parts import (
+    HELD_OUT,
+    Draw,
+    box,
+    cylinder,
+    ellipsoid,
+    joined,
+    lathe,
+    pipe,
+    prism,
+    vessel,
+)
+from erlangen.datamodules.synthetic.cad_parts import volume as signed_volume
+from erlangen.datamodules.synthetic.modelnet import family, make_shape, write_miniature
 from erlangen.errors import UserError
 from erlangen.tasks.point_classification import keyed_rotations, rotate_clouds
 

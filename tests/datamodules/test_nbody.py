@@ -10,7 +10,7 @@ import torch
 
 from erlangen.datamodules import nbody as nbody_module
 from erlangen.datamodules.nbody import NBody
-from erlangen.datamodules.nbody_simulator import (
+from erlangen.datamodules.synthetic.nbody_simulator import (
     DT,
     MAX_FORCE,
     SOFTENING,

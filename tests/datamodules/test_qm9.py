@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from erlangen.datamodules.files.qm9 import TARGETS, read_xyz
 from erlangen.datamodules.qm9 import ATOMREF, ELEMENTS, QM9, SIZES
-from erlangen.datamodules.qm9_files import TARGETS, read_xyz
 from erlangen.errors import UserError
 
 SPLIT_HASHES = {

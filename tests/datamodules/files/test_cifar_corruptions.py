@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from erlangen.datamodules.cifar_corruptions import NAMES, SEVERITIES, CorruptedImages, CorruptionRelease
+from erlangen.datamodules.files.cifar_corruptions import NAMES, SEVERITIES, CorruptedImages, CorruptionRelease
 from erlangen.datamodules.image_tests import ImageClassification
 from erlangen.errors import UserError
 from erlangen.tasks.batch import TensorBatch

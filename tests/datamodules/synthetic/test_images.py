@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from erlangen.datamodules.miniature_images import SHAPES, TEXTURES, classified, depth_inside, draw, grid
+from erlangen.datamodules.synthetic.images import SHAPES, TEXTURES, classified, depth_inside, draw, grid
 from erlangen.models.images.cnn import Stages
 
 

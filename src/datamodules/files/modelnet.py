@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
+from ...errors import UserError
+from ..clouds import POINTS, Cloud, cloud_of, to_arrays, upright
 from .cache import md5 as md5_of
 from .cache import sha256 as sha256_of
-from .clouds import POINTS, Cloud, cloud_of, to_arrays, upright
 from .download import _download
-from .off_files import parse_numbers, read_off
+from .off import parse_numbers, read_off
 
 log = logging.getLogger("erlangen")
 

@@ -3,8 +3,8 @@
 Each function returns the parts of one shape; the first part is never left out.
 """
 
+from ..files.off import Mesh
 from .cad_parts import Draw, block, box, cylinder, ellipsoid, joined, lathe, legs, moved, pipe, prism, turned, vessel
-from .off_files import Mesh
 
 
 def chest(width: float, depth: float, height: float, columns: int, rows: int, knob: float) -> list[Mesh]:

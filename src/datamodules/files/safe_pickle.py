@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import UserError
+from ...errors import UserError
 
 Allowed = Mapping[tuple[str, str], Any]
 """(module, name) as a pickle writes them -> what the pickle gets for it."""

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from ..files.modelnet import CLASSES
+from ..files.off import Mesh, write_off
 from . import cad_furniture, cad_objects
 from .cad_parts import Draw, joined, turned
-from .modelnet_files import CLASSES
-from .off_files import Mesh, write_off
 
 log = logging.getLogger("erlangen")
 

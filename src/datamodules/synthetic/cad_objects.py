@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ..files.off import Mesh
 from .cad_parts import Draw, block, box, cylinder, ellipsoid, joined, lathe, moved, pipe, prism, turned, vessel
-from .off_files import Mesh
 
 
 def airplane(d: Draw) -> list[Mesh]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erlangen.datamodules import modelnet_files
 from erlangen.datamodules.clouds import POINTS
-from erlangen.datamodules.modelnet_files import TEN, Archive, download, find, fingerprint, read_clouds, verify
-from erlangen.datamodules.off_files import Mesh, normals_and_areas, read_off, sample_surface, write_off
+from erlangen.datamodules.files import modelnet as modelnet_files
+from erlangen.datamodules.files.modelnet import TEN, Archive, download, find, fingerprint, read_clouds, verify
+from erlangen.datamodules.files.off import Mesh, normals_and_areas, read_off, sample_surface, write_off
 from erlangen.errors import UserError
 
 TETRAHEDRON = "4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"

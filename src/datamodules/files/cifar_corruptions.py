@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from jaxtyping import Integer, Shaped
 
-from ..errors import UserError
-from ..tasks.batch import TensorBatch
-from .cifar_files import SHAPE
+from ...errors import UserError
+from ...tasks.batch import TensorBatch
+from ..images import check_images
+from .cifar import SHAPE
 from .download import fetch
-from .images import check_images
 
 NAMES = (
     "gaussian_noise",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erlangen.datamodules import safe_pickle
+from erlangen.datamodules.files import safe_pickle
 from erlangen.errors import UserError
 
 

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from ..errors import UserError
+from ...errors import UserError
 from .cache import md5 as md5_of
 
 log = logging.getLogger("erlangen")

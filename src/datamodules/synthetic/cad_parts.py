@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .off_files import Mesh
+from ..files.off import Mesh
 
 Real = float | int
 Point = tuple[Real, Real, Real]

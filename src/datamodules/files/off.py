@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..errors import UserError
+from ...errors import UserError
 
 
 class Mesh(NamedTuple):

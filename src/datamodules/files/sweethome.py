@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..errors import UserError
-from .clouds import upright
-from .off_files import Mesh, checked, fan
+from ...errors import UserError
+from ..clouds import upright
+from .off import Mesh, checked, fan
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
 

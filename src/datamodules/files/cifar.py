@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from . import miniature_images, safe_pickle
-from .images import check_images
+from ...errors import UserError
+from ..images import check_images
+from ..synthetic import images as miniature_images
+from . import safe_pickle
 
 SHAPE = (3, 32, 32)
 HOST = "https://www.cs.toronto.edu/~kriz/"

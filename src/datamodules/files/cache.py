@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from ..errors import UserError
+from ...errors import UserError
 
 log = logging.getLogger("erlangen")
 MANIFEST = "manifest.json"

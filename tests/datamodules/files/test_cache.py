@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erlangen.datamodules.cache import cached_arrays
+from erlangen.datamodules.files.cache import cached_arrays
 from erlangen.errors import UserError
 
 ARRAYS = {"z": np.arange(5000, dtype=np.uint8), "pos": np.linspace(0, 1, 3000).reshape(-1, 3)}
@@ -138,7 +138,7 @@ def test_a_builder_killed_half_way_leaves_nothing_that_is_believed(tmp_path: Pat
 def test_a_cache_without_room_ends_in_one_line(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; import numpy as np; from erlangen.errors import UserError\n"
-        "from erlangen.datamodules.cache import cached_arrays\n"
+        "from erlangen.datamodules.files.cache import cached_arrays\n"
         "try: cached_arrays(Path(sys.argv[1]), lambda: {'z': np.zeros(100_000)})\n"
         "except UserError as error: sys.exit(str(error))"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from erlangen.datamodules.download import fetch
+from erlangen.datamodules.files.download import fetch
 from erlangen.errors import UserError
 
 DATA = bytes(range(256)) * 400

@@ -1,0 +1,1 @@
+"""Data made on the spot: miniatures in official formats, simulators and counterexamples."""
