@@ -86,10 +86,22 @@ def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
     paper.kernels = choice
     if config["augment"]:
         paper.augment = build(config["augment"], spec=spec)
+    if config["head"]:
+        replace_head(paper, config)
     if config["symmetrize"]:
         paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
     paper.recipe = Recipe(build_optimizer(config["optimizer"]), build(config["schedule"]), config["schedule_update"])
     return paper
+
+
+def replace_head(paper: Paper, config: dict[str, Any]) -> None:
+    """Puts the head that the configuration names in the place of the network's own."""
+    network = paper.network
+    if not (hasattr(network, "head") and hasattr(network, "feature_channels")):
+        name = type(paper).__name__
+        raise UserError(f"head={config['choices']['head']}: {name} has no head that reads features and can be replaced")
+    (target,) = paper.spec.targets
+    network.head = build(config["head"], channels=network.feature_channels, classes=target.classes)
 
 
 def build_optimizer(node: dict[str, Any]) -> Callable[..., torch.optim.Optimizer]:

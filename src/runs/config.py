@@ -44,6 +44,7 @@ class TrainConfig:
     trainer: Any = MISSING
     logger: Any = None
     augment: Any = None
+    head: Any = None
     symmetrize: Any = None
     seed: int = 1
     deterministic: bool = False
