@@ -25,7 +25,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

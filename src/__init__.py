@@ -1,11 +1,15 @@
 """erlangen: a benchmark harness that reproduces papers of geometric and equivariant deep learning."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .models.paper import Paper
+
+# said by newer versions of torch while PyG is imported: nothing that a user could mend
+warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
 
 
 def load(run: "str | Path") -> "Paper":

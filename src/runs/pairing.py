@@ -8,7 +8,7 @@ import hydra
 from ..datamodules.base import DataModule
 from ..errors import UserError
 from ..models.paper import Paper
-from .assemble import build_data
+from .assemble import build_data, check_trust
 from .config import available, compose_config, resolved
 
 
@@ -28,6 +28,7 @@ def mismatch(paper: type[Paper], datamodule: DataModule) -> str:
 
 def check_pair(config: dict[str, Any]) -> None:
     """Raises UserError naming the partners of both where the model and the data of a configuration do not fit."""
+    check_trust(config["model"])
     paper = hydra.utils.get_class(config["model"]["_target_"])
     datamodule = build_data(config)
     reason = mismatch(paper, datamodule)
