@@ -16,6 +16,9 @@ def check_options(config: dict[str, Any]) -> None:
     """Raises UserError for what would be refused late, or taken and not done."""
     if config["overwrite"] and config["resume"]:
         raise UserError("resume=true and overwrite=true contradict each other: give one of them")
+    for group in ("logger", "augment", "head", "symmetrize"):
+        if not isinstance(config[group], dict | None):
+            raise UserError(f"{group}={config[group]}: there is no such file in conf/{group}; {group}=null is without one")
     options = config["trainer"]
     precision, accelerator = options["precision"], options["accelerator"]
     if precision not in PRECISIONS:

@@ -240,3 +240,20 @@ def test_the_record_of_the_test_is_sorted_and_complete(command: Command) -> None
         assert len(np.unique(table["id"])) == 20
         assert (np.diff(table["id"]) > 0).all()
         np.testing.assert_allclose(table["mae_gap"], np.abs(table["predicted_gap"] - table["true_gap"]), rtol=1e-6)
+
+
+OPTIONS = {
+    "trainer.precision=bf16-mixed": "config.yaml",
+    "logger=wandb": "wandb/latest-run",
+    "logger=tensorboard": "**/events.out.tfevents.*",
+    "deterministic=true": "config.yaml",
+    "ema_decay=0.9": "config.yaml",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_kind_of_run_ends_with_a_finite_result(command: Command, option: str) -> None:
+    assert command(*TINY, option).code == 0
+    result = json.loads((command.folder / "result.json").read_text())
+    assert np.isfinite(result["metrics"]["test/mae_gap"]["value"])
+    assert any(command.folder.glob(OPTIONS[option]))
