@@ -29,6 +29,7 @@ from .runs.folder import RunFolder, as_user_error, environment, write_json
 from .runs.loading import checkpoint_of
 from .runs.options import check_options
 from .runs.pairing import check_pair
+from .runs.sweeps import needs_own_process, run_in_own_process
 
 
 def train(config: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,8 @@ def run(cfg: DictConfig) -> float:
     """One job of Hydra's; returns the validation metric, for a sweeper to minimise or maximise."""
     torch.set_float32_matmul_precision("high")
     try:
-        result = train(resolved(cfg, current_choices()))
+        config = resolved(cfg, current_choices())
+        result = run_in_own_process(config) if needs_own_process(config) else train(config)
     except UserError as error:
         if cfg.debug or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
