@@ -66,8 +66,12 @@ INCIDENTAL = ("resume", "overwrite", "debug", "logger", "paths", "checkpoint", "
 
 
 def resolved(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
-    """Plain containers with every interpolation resolved; "choices" holds the file chosen in every group."""
-    return {**OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True), "choices": choices}
+    """Plain containers with every interpolation resolved; "choices" holds the file chosen in every group.
+
+    A group of which nothing was chosen (`head=none`) is None.
+    """
+    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    return {**{key: None if value == {} else value for key, value in values.items()}, "choices": choices}
 
 
 def digest(config: dict[str, Any]) -> str:
@@ -96,6 +100,6 @@ def current_choices() -> dict[str, str]:
 
 
 def available(group: str) -> list[str]:
-    """The files of a config group."""
+    """The files of a config group, without `none`, which builds nothing."""
     folder = Path(__import__("erlangen.conf", fromlist=["conf"]).__file__).parent / group
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "none")

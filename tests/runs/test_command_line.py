@@ -34,7 +34,7 @@ MISTAKES = {
     "checkpoint.every_n_steps=0": "checkpoint.every_n_steps must be 1 or more",
     "checkpoint.every_n_steps=often": "every_n_steps",
     "resume=perhaps": "resume",
-    "head=ball": "head.*ball",
+    "head=ball": "head can be .*none",
     "model=[": "override_grammar",
     "seed": "seed",
 }
