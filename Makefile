@@ -15,22 +15,27 @@ $(VENV)/.ready: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
 	TORCH=$(TORCH) CUDA=$(CUDA) sh tools/install_torch.sh $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[data]'
+	touch $@
+
+# What only the tests need, among it a compiler whose kernels they interpret.
+$(VENV)/.tested: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable '.[data,test]'
 	touch $@
 
 demo: setup
 	sh tools/demo.sh $(BIN)/python
 
-test: setup
+test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n 2
 
-test-slow: setup
+test-slow: $(VENV)/.tested
 	$(BIN)/python -m pytest -m slow -n 2
 
-test-gpu: setup
+test-gpu: $(VENV)/.tested
 	$(BIN)/python -m pytest -m gpu
 
-lint: setup
+lint: $(VENV)/.tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
