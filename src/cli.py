@@ -13,6 +13,8 @@ COMMANDS = {
     "report": "measured beside published, over seeds",
     "certify": "measure the symmetries and gradients that a run promises",
     "bench": "time kernels and training",
+    "analyse": "compare what trained runs represent",
+    "preview": "draw a sample of every class of a benchmark",
     "papers": "what is implemented, and for which benchmarks",
 }
 

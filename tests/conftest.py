@@ -31,6 +31,15 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture
+def default_float64():
+    """e3nn makes its tables in the default dtype: comparisons to 1e-12 need it to be float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 @pytest.fixture(scope="session")
 def qm9_root() -> Path:
     """A data folder with QM9's cache, made once (about 5 s) and shared by all test processes of this user."""

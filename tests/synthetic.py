@@ -12,7 +12,7 @@ from erlangen.tasks.batch import TensorBatch
 from erlangen.tasks.normalizer import Statistics
 from erlangen.tasks.spec import Field, Spec, Target
 
-GRAPHS = {"atoms": (4, 9), "trajectories": (5, 5), "points": (48, 48), "graphs": (4, 9)}
+GRAPHS = {"atoms": (4, 9), "trajectories": (5, 5), "points": (48, 48), "points5d": (8, 8), "graphs": (4, 9)}
 """Modalities whose samples have nodes, and how many."""
 
 
@@ -31,6 +31,12 @@ def synthetic_batch(spec: Spec, samples: int = 4, seed: int = 0) -> Any:
     for name, field in fields.items():
         if name == "edge_index":
             batch.edge_index = ring(ptr)
+            continue
+        if name == "cell":  # skewed, and with room for several atoms
+            skew = 0.5 * torch.randn(samples, 3, 3, generator=generator)
+            batch.cell, batch.pbc = 6.0 * torch.eye(3) + skew, torch.ones(samples, 3, dtype=torch.bool)
+            continue
+        if name == "pbc":
             continue
         rows = samples if field.level == "graph" else int(ptr[-1])
         batch[name] = random_field(field, rows, generator)

@@ -3,17 +3,64 @@
 import argparse
 from pathlib import Path
 
+from ..errors import UserError
+from ..kernels import ops
+from .expressivity import bench_expressivity
+from .operations import DEGREES, bench_operations
 from .train import bench_train
 
 
 def main(arguments: list[str]) -> None:
+    """`erlangen bench train …` times training, `expressivity …` compares tensor products; anything else are operations."""
+    if arguments[:1] == ["train"]:
+        _train(arguments[1:])
+    elif arguments[:1] == ["expressivity"]:
+        _expressivity(arguments[1:])
+    else:
+        _operations(arguments)
+
+
+def _train(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        "erlangen bench", description="Time training and kernels beside their alternatives."
+        "erlangen bench train", description="Molecules/s of EGNN's published configuration, beside a dense EGNN."
     )
-    parser.add_argument("what", choices=("train",), help="train: molecules/s of a paper's published configuration")
     parser.add_argument("--data", default="data", help="the folder that holds data sets")
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="a file for the raw times")
     options = parser.parse_args(arguments)
     bench_train(options.data, options.repetitions, options.threads, options.json)
+
+
+def _expressivity(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench expressivity",
+        description="What tensor products can compute, measured by rank in float64, and what they cost at one thread.",
+    )
+    parser.add_argument("--lmax", type=int, nargs="+", default=[1, 2, 3, 4], help="degrees L to measure (1 2 3 4)")
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/bench"), help="a folder for expressivity.json and .png"
+    )
+    options = parser.parse_args(arguments)
+    bench_expressivity(options.lmax, options.repetitions, options.output)
+
+
+def _operations(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench",
+        description="Every backend of the operations beside e3nn and others: numbers checked first, then time, memory and "
+        "the share of what the machine could do. `erlangen bench train --help` is about training.",
+        epilog=f"operations: {', '.join(ops())}",
+    )
+    parser.add_argument("op", nargs="*", metavar="OP", help="operations; all if none is named")
+    parser.add_argument("--lmax", type=int, nargs="+", default=list(DEGREES), help="degrees L to measure (1 2 3 4 6)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes and three repetitions: a look, not a measurement"
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/bench"), help="a folder for results.json and plots")
+    options = parser.parse_args(arguments)
+    if min(options.lmax) < 1 or options.threads < 1:
+        raise UserError("bench: --lmax and --threads take whole numbers from 1 on")
+    bench_operations(options.op, options.lmax, options.threads, options.quick, options.output)

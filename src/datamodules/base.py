@@ -22,7 +22,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     Class attributes:
         modality: what a sample is (tasks.spec.Spec).
-        requires: the protocols of models.paper that its task asks of a paper, by class, e.g. `Represents`.
+        requires: the protocols of tasks.capabilities that its task asks of a paper, by class, e.g. `Represents`.
 
     Args:
         root: the folder that holds data sets.

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..errors import UserError
 from .compiled import compiled
 from .registry import Cost, Op, traffic
+from .segment import check_range
 
 
 def gather_scale_scatter(
@@ -35,6 +36,8 @@ def check(x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> None:
         )
     if size < 0:
         raise UserError(f"gather_scale_scatter: size={size}; give the number of destinations")
+    check_range("gather_scale_scatter", "edge_index[0]", edge_index[0], x.shape[0])
+    check_range("gather_scale_scatter", "edge_index[1]", edge_index[1], size)
 
 
 def cost(out: Tensor, x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> Cost:

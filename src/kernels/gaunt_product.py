@@ -14,6 +14,7 @@ from ..geometry.s2grid import exact_resolution, from_grid_matrix, to_grid_matrix
 from ..geometry.spherical_harmonics import spherical_harmonics
 from ..geometry.tables import constant_table
 from .registry import Backend, Cost, Op, plain, traffic
+from .triton import backend
 
 
 def gaunt_product(
@@ -146,6 +147,7 @@ OP = Op(
         "grid": Backend(plain(on_grid), device=None),
         "reference": Backend(plain(gaunt_product), device=None),
         "fft": Backend(plain(by_fft), dtypes=(torch.float64, torch.float32)),
+        "triton": backend("gaunt_product"),
     },
     check=check,
     cost=cost,

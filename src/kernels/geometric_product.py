@@ -9,7 +9,8 @@ from torch import Tensor
 from ..errors import UserError
 from ..geometry.clifford import Signature, blades, product_table, product_terms
 from .compiled import Compiled, no_compiler
-from .registry import Backend, Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
+from .triton import backend
 
 GENERATORS = 5  # how many the unrolled product takes: 4^5 terms compile in reasonable time, 4^6 do not
 
@@ -124,7 +125,11 @@ def example(dtype, device, seed, *, signature=(3, 0, 1), nodes=6, channels=4):
 
 OP = Op(
     reference=geometric_product,
-    backends={"compiled": Backend(Unrolled, missing=no_compiler, refuses=_too_many)},
+    backends={
+        "compiled": Backend(Unrolled, missing=no_compiler, refuses=_too_many),
+        "reference": Backend(plain(geometric_product), device=None),
+        "triton": backend("geometric_product", refuses=_too_many),
+    },
     check=check,
     cost=cost,
     example=example,

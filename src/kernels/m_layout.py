@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..geometry.rotations import edge_frames
 from ..geometry.tables import constant_table
 from ..geometry.wigner import packed_size, unpack_blocks, wigner
+from .segment import check_range
 
 
 def static(lmax: int, mmax: int) -> tuple[int, int]:
@@ -108,10 +109,11 @@ def check_features(op: str, name: str, x: Tensor, rows: int) -> None:
         raise UserError(f"{op}: {name} is {tuple(x.shape)}; give (rows, {rows}, channels)")
 
 
-def check_index(op: str, name: str, nodes: Tensor, edges: int) -> None:
-    """UserError unless `nodes` gives each of the edges a node."""
+def check_index(op: str, name: str, nodes: Tensor, edges: int, size: int) -> None:
+    """UserError unless `nodes` gives each of the edges one of `size` nodes."""
     if tuple(nodes.shape) != (edges,) or nodes.dtype not in (torch.int64, torch.int32):
         raise UserError(f"{op}: {name} is {nodes.dtype} {tuple(nodes.shape)}; give ({edges},) integers, one an edge")
+    check_range(op, name, nodes, size)
 
 
 def check_wigner(op: str, D: Tensor, lmax: int) -> None:
@@ -129,8 +131,9 @@ def check_convolution(op: str, x: Tensor, edge_index: Tensor, D: Tensor, size: i
     check_wigner(op, D, lmax)
     if edge_index.ndim != 2 or edge_index.shape[0] != 2:
         raise UserError(f"{op}: edge_index is {tuple(edge_index.shape)}; give (2, edges), sources then destinations")
-    check_index(op, "edge_index[0]", edge_index[0], D.shape[0])
     check_size(op, size)
+    check_index(op, "edge_index[0]", edge_index[0], D.shape[0], x.shape[0])
+    check_index(op, "edge_index[1]", edge_index[1], D.shape[0], size)
 
 
 def check_size(op: str, size: int) -> None:

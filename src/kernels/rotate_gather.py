@@ -15,7 +15,8 @@ from .m_layout import (
     static,
     to_edge_frame,
 )
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
+from .triton import backend
 
 
 def rotate_gather(
@@ -37,7 +38,7 @@ def check(x: Tensor, source: Tensor, D: Tensor, *, lmax: int, mmax: int) -> None
     check_orders("rotate_gather", lmax, mmax)
     check_features("rotate_gather", "x", x, (lmax + 1) ** 2)
     check_wigner("rotate_gather", D, lmax)
-    check_index("rotate_gather", "source", source, D.shape[0])
+    check_index("rotate_gather", "source", source, D.shape[0], x.shape[0])
 
 
 def cost(out: Tensor, x: Tensor, source: Tensor, D: Tensor, *, lmax: int, mmax: int) -> Cost:
@@ -54,7 +55,11 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=8, lmax=3, mmax=
 
 OP = Op(
     reference=rotate_gather,
-    backends={"compiled": compiled(rotate_gather)},
+    backends={
+        "compiled": compiled(rotate_gather),
+        "reference": Backend(plain(rotate_gather), device=None),
+        "triton": backend("rotate_gather"),
+    },
     check=check,
     cost=cost,
     example=example,

@@ -17,8 +17,9 @@ from .m_layout import (
     rotation_flop,
     static,
 )
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
 from .segment import segment_sum
+from .triton import backend
 
 
 def rotate_scatter(
@@ -41,9 +42,9 @@ def check(y: Tensor, destination: Tensor, D: Tensor, size: int, *, lmax: int, mm
     check_orders("rotate_scatter", lmax, mmax)
     check_features("rotate_scatter", "y", y, m_rows(lmax, mmax))
     check_wigner("rotate_scatter", D, lmax)
-    check_index("rotate_scatter", "destination", destination, D.shape[0])
-    check_index("rotate_scatter", "destination", destination, y.shape[0])
     check_size("rotate_scatter", size)
+    check_index("rotate_scatter", "destination", destination, D.shape[0], size)
+    check_index("rotate_scatter", "destination", destination, y.shape[0], size)
 
 
 def cost(out: Tensor, y: Tensor, destination: Tensor, D: Tensor, size: int, *, lmax: int, mmax: int) -> Cost:
@@ -61,7 +62,11 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=8, lmax=3, mmax=
 
 OP = Op(
     reference=rotate_scatter,
-    backends={"compiled": compiled(rotate_scatter)},
+    backends={
+        "compiled": compiled(rotate_scatter),
+        "reference": Backend(plain(rotate_scatter), device=None),
+        "triton": backend("rotate_scatter"),
+    },
     check=check,
     cost=cost,
     example=example,

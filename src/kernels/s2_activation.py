@@ -14,7 +14,8 @@ from ..geometry.rotations import random_rotations
 from ..geometry.s2grid import from_grid_matrix, to_grid_matrix
 from ..geometry.tables import constant_table
 from ..geometry.wigner import rotate, wigner_blocks
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
+from .triton import backend
 
 FUNCTIONS = {"silu": silu, "gelu": gelu, "tanh": torch.tanh}
 DECAY = {
@@ -148,6 +149,10 @@ def cost(out: Tensor, x: Tensor, scalars: Tensor | None = None, **spec) -> Cost:
     return Cost(x.shape[0] * x.shape[2] * points * (4 * x.shape[1] + 1), traffic(out, x, scalars))
 
 
+def _gridless(*, kind: str, **spec) -> str | None:
+    return "gates need no grid, and nothing of them is worth fusing" if kind == "gated" else None
+
+
 def example(dtype, device, seed, *, rows=5, channels=3, lmax=3, kind="separable", resolution=(8, 14)):
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, (lmax + 1) ** 2, channels, generator=g, dtype=torch.float64)
@@ -157,4 +162,13 @@ def example(dtype, device, seed, *, rows=5, channels=3, lmax=3, kind="separable"
     return (x.to(device, dtype), *([scalars] if gates else [])), spec
 
 
-OP = Op(reference=s2_activation, check=check, cost=cost, example=example)
+OP = Op(
+    reference=s2_activation,
+    backends={
+        "reference": Backend(plain(s2_activation), device=None),
+        "triton": backend("s2_activation", refuses=_gridless),
+    },
+    check=check,
+    cost=cost,
+    example=example,
+)

@@ -30,6 +30,19 @@ def check_segments(values: Tensor, index: Tensor, size: int) -> None:
         raise UserError(f"segments: size={size}; give the number of segments")
 
 
+def check_range(op: str, name: str, index: Tensor, size: int) -> None:
+    """Raise UserError for an index that is not one of 0..size-1.
+
+    Only on a CPU: on a GPU one would have to wait to see it, and there torch's own assertions stand. Negative numbers
+    would otherwise count from the end.
+    """
+    if index.device.type != "cpu" or torch.compiler.is_compiling() or index.numel() == 0:
+        return
+    low, high = (int(value) for value in torch.aminmax(index))
+    if low < 0 or high >= size:
+        raise UserError(f"{op}: {name} goes from {low} to {high}; give indices from 0 to {size - 1}")
+
+
 def index_of(rowptr: Int[Tensor, " segments_plus_one"]) -> Int[Tensor, " edges"]:
     """The sorted segment index of rows given by where each segment begins (CSR)."""
     return torch.repeat_interleave(rowptr.diff())

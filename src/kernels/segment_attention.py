@@ -7,8 +7,8 @@ from torch import Tensor
 from ..errors import UserError
 from .compiled import Compiled, no_compiler
 from .registry import Backend, Cost, Op, traffic
-from .segment import check_segments
-from .segment_softmax import CompiledSoftmax, CsrSoftmax, segment_softmax
+from .segment import check_range, check_segments
+from .segment_softmax import CompiledSoftmax, segment_softmax
 
 
 def segment_attention(
@@ -30,10 +30,9 @@ def _weighted_sum(weight: Tensor, values: Tensor, index: Tensor, size: int) -> T
 
 def build_compiled():
     """Softmax, then the weighted sum without the tensor of weighted values."""
-    on_cpu, elsewhere, weighted_sum = CsrSoftmax(), CompiledSoftmax(), Compiled(_weighted_sum)
+    softmax, weighted_sum = CompiledSoftmax(), Compiled(_weighted_sum)
 
     def attention(logits, values, index, size):
-        softmax = on_cpu if logits.device.type == "cpu" else elsewhere
         return weighted_sum(softmax(logits, index, size), values, index, size)
 
     return attention
@@ -46,6 +45,7 @@ def check(logits: Tensor, values: Tensor, index: Tensor, size: int) -> None:
             f"segment_attention: logits {tuple(logits.shape)} and values {tuple(values.shape)}; "
             "give (edges, heads) and (edges, heads, channels)"
         )
+    check_range("segment_attention", "index", index, size)
 
 
 def cost(out: Tensor, logits: Tensor, values: Tensor, index: Tensor, size: int) -> Cost:

@@ -5,7 +5,12 @@ from torch import Tensor
 
 from .compiled import compiled
 from .registry import Backend, Cost, Op, plain, traffic
-from .segment import check_segments, segment_sum
+from .segment import check_range, check_segments, segment_sum
+
+
+def check(values: Tensor, index: Tensor, size: int) -> None:
+    check_segments(values, index, size)
+    check_range("segment_sum", "index", index, size)
 
 
 def cost(out: Tensor, values: Tensor, index: Tensor, size: int) -> Cost:
@@ -24,7 +29,7 @@ def example(dtype, device, seed, *, nodes=40, degree=6, channels=8):
 OP = Op(
     reference=segment_sum,
     backends={"reference": Backend(plain(segment_sum), device=None), "compiled": compiled(segment_sum)},
-    check=check_segments,
+    check=check,
     cost=cost,
     example=example,
 )

@@ -7,9 +7,10 @@ from torch import Tensor
 from ..errors import UserError
 from .compiled import compiled
 from .m_layout import check_convolution, degrees, example_edges, from_edge_frame, rotation_flop, static, to_edge_frame
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
 from .segment import segment_sum
 from .so2 import pairs, so2_diagonal
+from .triton import backend
 
 
 def so2_depthwise(
@@ -64,7 +65,11 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=8, lmax=3, mmax=
 
 OP = Op(
     reference=so2_depthwise,
-    backends={"compiled": compiled(so2_depthwise)},
+    backends={
+        "compiled": compiled(so2_depthwise),
+        "reference": Backend(plain(so2_depthwise), device=None),
+        "triton": backend("so2_depthwise"),
+    },
     check=check,
     cost=cost,
     example=example,

@@ -14,6 +14,7 @@ from ..geometry.checks import require_degree
 from ..geometry.clebsch_gordan import clebsch_gordan
 from ..geometry.tables import constant_table
 from .registry import Cost, Op, traffic
+from .segment import check_range
 
 RANK = 1e-10  # singular values below this share of the largest are zero: the next ones are of order one
 
@@ -190,6 +191,7 @@ def check(x: Tensor, weight: Tensor, species: Tensor, *, lmax: int, lmax_out: in
             f"symmetric_contraction: x {tuple(x.shape)}, weight {tuple(weight.shape)}, species {tuple(species.shape)}; "
             f"give x (nodes, {components}, channels), weight (species, {count} paths, channels) and species (nodes,)"
         )
+    check_range("symmetric_contraction", "species", species, weight.shape[0])
 
 
 def cost(

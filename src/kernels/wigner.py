@@ -11,7 +11,8 @@ from ..geometry import wigner as geometry
 from ..geometry.clebsch_gordan import signed_squares
 from ..geometry.rotations import edge_frames, random_rotations, unit_vectors
 from .compiled import compiled
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, Tolerance, plain, traffic
+from .triton import backend
 
 
 def wigner(R: Float[Tensor, "edges 3 3"], *, lmax: int) -> Float[Tensor, "edges packed"]:
@@ -53,4 +54,15 @@ def example(dtype, device, seed, *, edges=30, lmax=3):
     return (R.to(device, dtype),), {"lmax": lmax}
 
 
-OP = Op(reference=wigner, backends={"compiled": compiled(wigner)}, check=check, cost=cost, example=example)
+OP = Op(
+    reference=wigner,
+    backends={
+        "compiled": compiled(wigner),
+        "reference": Backend(plain(wigner), device=None),
+        "triton": backend("wigner"),
+    },
+    check=check,
+    cost=cost,
+    example=example,
+    tolerance=Tolerance(forward=1e-6),
+)

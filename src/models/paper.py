@@ -1,7 +1,7 @@
 """The contract of a paper: a LightningModule that owns a network and trains it as published."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol
 
 import lightning as L
 import torch
@@ -25,27 +25,6 @@ class Network(Protocol):
     def __call__(self, batch: Any) -> dict[str, Tensor]: ...
 
 
-@runtime_checkable
-class Represents(Protocol):
-    """A paper with frozen features to be probed: {"all", "invariant", "equivariant"} -> (samples, channels)."""
-
-    def represent(self, batch: Any) -> dict[str, Tensor]: ...
-
-
-@runtime_checkable
-class Acts(Protocol):
-    """A paper with a group action on its latent space."""
-
-    def act(self, z: Tensor, g: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class Samples(Protocol):
-    """A paper that generates."""
-
-    def sample(self, count: int, generator: torch.Generator) -> Any: ...
-
-
 class Paper(L.LightningModule):
     """A published method. A plain supervised paper only builds `self.network` and names what it promises.
 
@@ -53,6 +32,7 @@ class Paper(L.LightningModule):
         title, arxiv: the publication.
         modalities: what its batches may be.
         outputs: which targets it can predict, as "level:irreps", e.g. "graph:0e" for an energy.
+        periodic: whether it takes periodic cells (a `cell` among the fields) for what they are.
         scale: what a target is divided by before training: its standard or mean absolute deviation.
         trains: False for a paper that is fitted in closed form (`fit_closed_form`) and has no gradient steps.
         tiny: overrides of the constructor for a test of seconds.
@@ -62,6 +42,7 @@ class Paper(L.LightningModule):
     arxiv: ClassVar[str] = ""
     modalities: ClassVar[frozenset[str]]
     outputs: ClassVar[frozenset[str]] = frozenset({"graph:0e"})
+    periodic: ClassVar[bool] = False
     scale: ClassVar[Literal["std", "mad", "none"]] = "std"
     trains: ClassVar[bool] = True
     tiny: ClassVar[Mapping[str, Any]] = {}

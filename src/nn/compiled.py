@@ -14,7 +14,7 @@ class Compiled:
     """`network(batch)`, compiled whole: forward, and energy with its gradient where the network predicts forces.
 
     What cannot be traced happens before: a network that builds its own neighbour list offers `graph(batch)`, whose
-    edges are then part of the batch, and positions are made a leaf of their own for the gradient. Sizes are dynamic,
+    fields are then part of the batch, and positions are made a leaf of their own for the gradient. Sizes are dynamic,
     so that batches of other sizes do not compile anew. It holds no parameters; they stay the network's.
 
     Raises:
@@ -37,7 +37,7 @@ class Compiled:
         tensors = {name: value for name, value in fields_of(batch).items() if isinstance(value, Tensor)}
         graph = getattr(self.network.network if self.forces else self.network, "graph", None)
         if graph is not None and "edge_index" not in tensors:
-            tensors["edge_index"] = graph(batch)
+            tensors |= graph(batch)
         try:
             with torch.set_grad_enabled(torch.is_grad_enabled() or self.forces), tracing_gradients(self.forces):
                 return self.run(tensors, getattr(batch, "num_graphs", 0))

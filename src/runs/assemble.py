@@ -1,11 +1,12 @@
 """From a resolved configuration to objects: the benchmark, the paper, the trainer."""
 
+import functools
 import inspect
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import hydra
@@ -17,13 +18,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from ..datamodules.base import DataModule
 from ..errors import UserError
 from ..models.paper import Paper
+from ..optim.joint import optimizer_for
 from ..optim.schedules import Recipe
 from ..tasks.spec import Spec
 from .callbacks import Cost, FiniteGradients, Keeper, TestRecord, follow
 from .checkpoints import AtomicCheckpointIO, Checkpoints
 from .folder import RunFolder
 from .metrics_csv import MetricsCSV
-from .options import check_values
+from .options import check_passes, check_values
 from .randomness import KeyedRandomness
 
 TRUSTED = ("erlangen.", "torch.optim.", "lightning.")
@@ -90,7 +92,10 @@ def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
         replace_head(paper, config)
     if config["symmetrize"]:
         paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
-    paper.recipe = Recipe(build_optimizer(config["optimizer"]), build(config["schedule"]), config["schedule_update"])
+    optimizer = build_optimizer(config["optimizer"])
+    check_passes(optimizer.func, config["trainer"])
+    optimizer = functools.partial(optimizer_for, paper, optimizer)
+    paper.recipe = Recipe(optimizer, build(config["schedule"]), config["schedule_update"])
     return paper
 
 
@@ -104,7 +109,7 @@ def replace_head(paper: Paper, config: dict[str, Any]) -> None:
     network.head = build(config["head"], channels=network.feature_channels, classes=target.classes)
 
 
-def build_optimizer(node: dict[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+def build_optimizer(node: dict[str, Any]) -> functools.partial[torch.optim.Optimizer]:
     """A partial, tried out once: a wrong learning rate is said before any data are loaded."""
     optimizer = build(node)
     try:

@@ -3,6 +3,7 @@
 import difflib
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from ..errors import UserError
 from ..models.paper import Paper
+from ..tasks.representation import PARTS
 from .config import compose_config
 from .folder import RunFolder
 
@@ -43,13 +45,32 @@ def show_result(result: dict[str, Any], folder: RunFolder) -> None:
 
 
 def metric_table(title: str, metrics: dict[str, dict[str, Any]]) -> Table:
-    """{metric: {"value", "unit"}} as a table."""
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", "value", "unit"):
-        table.add_column(column, justify="right" if column == "value" else "left")
+    """{metric: {"value", "unit"}} as a table.
+
+    What was scored in several ways stands side by side: the parts of a representation (…_all, …_inv, …_equi), and variants
+    and splits whose name extends another metric's (acc and acc_so3).
+    """
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     for name, metric in metrics.items():
-        table.add_row(name, f"{metric['value']:.4g}", metric["unit"])
+        row, column = row_and_column(name, metrics)
+        rows.setdefault((row, metric["unit"]), {})[column] = f"{metric['value']:.4g}"
+    table = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+    for column in ("metric", *columns, "unit"):
+        table.add_column(column, justify="right" if column in columns else "left")
+    for (name, unit), cells in rows.items():
+        table.add_row(name, *(cells.get(column, "") for column in columns), unit)
     return table
+
+
+def row_and_column(name: str, names: Iterable[str]) -> tuple[str, str]:
+    """Where a metric stands: ("acc", "so3") for acc_so3 where there is an acc, else in the column "value"."""
+    stem, _, part = name.rpartition("_")
+    if part in PARTS:
+        return stem, part
+    shorter = [other for other in names if name.startswith(f"{other}_")]
+    stem = max(shorter, key=len, default=name)
+    return stem, name[len(stem) + 1 :] or "value"
 
 
 def explain(error: BaseException) -> str:

@@ -16,9 +16,6 @@ def check_options(config: dict[str, Any]) -> None:
     """Raises UserError for what would be refused late, or taken and not done."""
     if config["overwrite"] and config["resume"]:
         raise UserError("resume=true and overwrite=true contradict each other: give one of them")
-    for group in ("logger", "augment", "head", "symmetrize"):
-        if not isinstance(config[group], dict | None):
-            raise UserError(f"{group}={config[group]}: there is no such file in conf/{group}; {group}=null is without one")
     options = config["trainer"]
     precision, accelerator = options["precision"], options["accelerator"]
     if precision not in PRECISIONS:
@@ -37,6 +34,20 @@ def check_options(config: dict[str, Any]) -> None:
         raise UserError(f"schedule_update must be step or epoch, not {config['schedule_update']!r}")
     if config["ema_decay"] is not None and not 0 <= config["ema_decay"] < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {config['ema_decay']}")
+
+
+def check_passes(optimizer: type[torch.optim.Optimizer], trainer: dict[str, Any]) -> None:
+    """Raises UserError where an optimiser that evaluates a step's loss more than once (SAM) could not do so."""
+    if getattr(optimizer, "passes", 1) == 1:
+        return
+    name = optimizer.__name__
+    if trainer["accumulate_grad_batches"] != 1:
+        raise UserError(
+            f"optimizer={name} evaluates every batch twice, and batches accumulated over steps are gone by then: use "
+            "trainer.accumulate_grad_batches=1 and a larger data.batch_size"
+        )
+    if trainer["precision"] == "16-mixed":
+        raise UserError(f"optimizer={name} cannot scale the losses of two passes: use trainer.precision=bf16-mixed")
 
 
 def check_values(target: type | Any, options: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ def mismatch(paper: type[Paper], datamodule: DataModule) -> str:
     missing = [protocol.__name__ for protocol in datamodule.requires if not issubclass(paper, protocol)]
     if missing:
         return f"lacks what the benchmark asks for: {', '.join(missing)}"
+    if "cell" in datamodule.spec.fields and not paper.periodic:
+        return "knows molecules only, and the data are periodic (the network would miss the neighbours across a cell's faces)"
     for target in datamodule.spec.targets:
         kind = f"{target.level}:{'class' if target.classes else target.irreps}"
         if not target.gradient_of and kind not in paper.outputs:

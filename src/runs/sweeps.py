@@ -23,7 +23,9 @@ def needs_own_process(config: dict[str, Any]) -> bool:
     if HydraConfig.get().mode != RunMode.MULTIRUN or str(config["trainer"]["devices"]) == "1":
         return False
     started_outside = (SLURMEnvironment, TorchElasticEnvironment)
-    return not any(kind.detect() for kind in started_outside) and not LightningEnvironment().creates_processes_externally
+    return (
+        not any(kind.detect() for kind in started_outside) and not LightningEnvironment().creates_processes_externally
+    )
 
 
 def run_in_own_process(config: dict[str, Any]) -> dict[str, Any]:

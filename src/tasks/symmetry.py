@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..geometry.irreps import Irreps
+from ..errors import UserError
 from ..geometry.rotations import random_rotations
 from ..geometry.wigner import representation
 from .spec import Field, Spec
@@ -44,8 +44,8 @@ E3 = exact("rotation", "reflection", "translation", "permutation")
 class Motion:
     """x -> orthogonal @ x + translation, after reordering the nodes by `order` (new node k is old node order[k])."""
 
-    orthogonal: Float[Tensor, "3 3"]
-    translation: Float[Tensor, " 3"]
+    orthogonal: Float[Tensor, "dim dim"]
+    translation: Float[Tensor, " dim"]
     order: Int[Tensor, " nodes"] | None = None
 
     def act(self, value: Tensor, field: Field) -> Tensor:
@@ -54,10 +54,23 @@ class Motion:
             value = value[self.order]
         if not value.is_floating_point() or field.irreps == "0e":
             return value
-        irreps = Irreps(field.irreps)
-        turn = representation(irreps, self.orthogonal.to(value))
-        value = value @ turn.mT
+        turn = turn_of(field.irreps, self.orthogonal.to(value))
+        value = value @ turn.mT if value.ndim > 1 else value * turn[0, 0]  # a pseudoscalar, one number a row
         return value + self.translation.to(value) if field.translates else value
+
+
+def turn_of(irreps: str, orthogonal: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch size size"]:
+    """The matrix by which an orthogonal one acts on a field of these irreps.
+
+    In three dimensions every irrep of O(3); in n dimensions numbers ("0e") and vectors ("1o" of n components).
+    """
+    if orthogonal.shape[-1] == 3:
+        return representation(irreps, orthogonal)
+    if irreps not in ("0e", "1o"):
+        raise UserError(
+            f"a field of irreps {irreps!r} in {orthogonal.shape[-1]} dimensions: only 0e and 1o are known there"
+        )
+    return orthogonal if irreps == "1o" else torch.ones_like(orthogonal[..., :1, :1])
 
 
 def act(batch: Any, motion: Motion, spec: Spec) -> Any:
@@ -88,15 +101,36 @@ def fields_and_targets(spec: Spec) -> Mapping[str, Field]:
 
 
 def random_motion(element: Element, batch: Any, generator: torch.Generator) -> Motion:
-    """A random element of the kind named; a reflection is an improper rotation, a translation is of the order of 10 units."""
-    identity, zero = torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    """A random element of the kind named; a reflection is an improper rotation, a translation is of the order of 10 units.
+
+    It moves the space that the batch's positions lie in, of three dimensions or another number.
+    """
+    dim = batch.pos.shape[-1] if "pos" in batch else 3
+    identity, zero = torch.eye(dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64)
     turn: dict[str, Callable[[], Motion]] = {
-        "rotation": lambda: Motion(random_rotations(generator=generator), zero),
-        "reflection": lambda: Motion(-random_rotations(generator=generator), zero),
-        "translation": lambda: Motion(identity, 10 * torch.randn(3, generator=generator, dtype=torch.float64)),
+        "rotation": lambda: Motion(random_rotation(dim, generator), zero),
+        "reflection": lambda: Motion(random_rotation(dim, generator) @ mirror(dim), zero),
+        "translation": lambda: Motion(identity, 10 * torch.randn(dim, generator=generator, dtype=torch.float64)),
         "permutation": lambda: Motion(identity, zero, shuffle_within(batch.ptr, generator)),
     }
     return turn[element]()
+
+
+def random_rotation(dim: int, generator: torch.Generator) -> Float[Tensor, "dim dim"]:
+    """A uniform (Haar) sample of SO(n), float64."""
+    if dim == 3:
+        return random_rotations(generator=generator)
+    # Q of a Gaussian matrix is uniform once R's diagonal is positive (Mezzadri, arXiv:math-ph/0609050)
+    q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
+    q = q * r.diagonal().sign()
+    return q if torch.linalg.det(q) > 0 else q @ mirror(dim)
+
+
+def mirror(dim: int) -> Float[Tensor, "dim dim"]:
+    """The reflection of the first axis; in odd dimensions the point reflection would do as well."""
+    signs = torch.ones(dim, dtype=torch.float64)
+    signs[0] = -1
+    return signs.diag()
 
 
 def shuffle_within(ptr: Int[Tensor, " samples_plus_1"], generator: torch.Generator) -> Int[Tensor, " nodes"]:

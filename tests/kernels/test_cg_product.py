@@ -13,14 +13,6 @@ from erlangen.kernels.cg_product import paths
 ROWS, CHANNELS = 6, 4
 
 
-@pytest.fixture
-def default_float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 def randn(generator, *shape):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 

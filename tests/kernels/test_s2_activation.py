@@ -26,14 +26,6 @@ def features(generator, gates=0):
     return (x, scalars) if gates else (x,)
 
 
-@pytest.fixture
-def default_float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_on_a_fine_grid_it_is_e3nns(default_float64, generator, function):
     (x,) = features(generator)

@@ -22,7 +22,12 @@ def test_jobs_on_one_and_two_devices_with_failing_ones_between(tmp_path: Path, q
     one, two = sorted(finished, key=lambda result: result["world_size"])
     assert (one["steps"], two["steps"]) == (4 * 7, 4 * 4)  # every step sees twice the samples
     reasons = [json.loads((path / "state.json").read_text()).get("reason", "") for path in folders]
-    assert sorted("the training loss became nan at step 2" in reason for reason in reasons) == [False, False, True, True]
+    assert sorted("the training loss became nan at step 2" in reason for reason in reasons) == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.slow

@@ -32,21 +32,30 @@ class EGNN(Paper):
         channels: the width of h and of the messages.
         attention: weigh every message by a gate of its own, eq. (8).
         update_coordinates: move x by eq. (4). It always moves where a target is a vector.
+        cutoff: of periodic structures, which have no complete graph, the longest edge.
     """
 
     title = "E(n) Equivariant Graph Neural Networks"
     arxiv = "2102.09844"
     modalities = frozenset({"atoms", "trajectories"})
     outputs = frozenset({"graph:0e", "node:1o"})
+    periodic = True
     scale = "mad"
     tiny = {"layers": 2, "channels": 16}
 
     def __init__(
-        self, spec: Spec, choice: Kernels, layers: int, channels: int, attention: bool, update_coordinates: bool
+        self,
+        spec: Spec,
+        choice: Kernels,
+        layers: int,
+        channels: int,
+        attention: bool,
+        update_coordinates: bool,
+        cutoff: float,
     ):
         super().__init__(spec)
         moves = update_coordinates or any(target.irreps == "1o" and not target.gradient_of for target in spec.targets)
-        self.network = with_forces(EGNNNetwork(spec, choice, layers, channels, attention, moves), spec)
+        self.network = with_forces(EGNNNetwork(spec, choice, layers, channels, attention, moves, cutoff), spec)
 
 
 class EGNNNetwork(nn.Module):
@@ -55,10 +64,18 @@ class EGNNNetwork(nn.Module):
     symmetries = E3
 
     def __init__(
-        self, spec: Spec, choice: Kernels, layers: int, channels: int, attention: bool, update_coordinates: bool
+        self,
+        spec: Spec,
+        choice: Kernels,
+        layers: int,
+        channels: int,
+        attention: bool,
+        update_coordinates: bool,
+        cutoff: float,
     ):
         super().__init__()
         self.segment_sum = kernels.get("segment_sum", choice)
+        self.neighbor_list = kernels.get("neighbor_list", choice, cutoff=cutoff)
         self.inputs = Inputs(spec)
         self.embedding = nn.Linear(self.inputs.node_channels, channels)
         has_velocity = self.inputs.has_velocity
@@ -85,17 +102,27 @@ class EGNNNetwork(nn.Module):
             outputs |= dict(zip(self.scalars, self.graph_readout(sums).unbind(-1), strict=True))
         return outputs
 
-    def graph(self, batch: Any) -> Int[Tensor, "2 edges"]:
-        """Every atom with every other of its sample; a benchmark that brings edges of its own is taken at its word."""
-        return complete_graph(batch.ptr)
+    def graph(self, batch: Any) -> dict[str, Tensor]:
+        """Fields that a batch without edges lacks: edge_index (2, edges), and of periodic structures edge_shift (edges, 3).
+
+        Every atom with every other of its sample, or with those within the cutoff in a periodic structure; the shift is how
+        far from its source the image is that an edge comes from.
+        """
+        if "cell" not in batch:
+            return {"edge_index": complete_graph(batch.ptr)}
+        edges, offset, _ = self.neighbor_list(batch.pos.detach(), batch.ptr, batch.cell, batch.pbc)
+        cell = batch.cell[batch.batch[edges[1]]]
+        return {"edge_index": edges, "edge_shift": torch.einsum("ei,eij->ej", offset.to(cell), cell)}
 
     def propagate(self, batch: Any) -> tuple[Float[Tensor, "nodes channels"], Float[Tensor, "nodes dim"]]:
-        edge_index = batch.edge_index if "edge_index" in batch else self.graph(batch)
+        graph = batch if "edge_index" in batch else self.graph(batch)
+        edge_index = graph["edge_index"]
+        shift = graph["edge_shift"] if "edge_shift" in graph else None  # noqa: SIM401 (a batch has no `get`)
         h, x = self.embedding(self.inputs.nodes(batch)), batch.pos
         velocity = batch.vel if self.inputs.has_velocity else None
         edge_features = self.inputs.edges(batch, edge_index)
         for layer in self.layers:
-            h, x = layer(h, x, edge_features, edge_index, velocity)
+            h, x = layer(h, x, edge_features, edge_index, velocity, shift)
         return h, x
 
 
@@ -133,9 +160,10 @@ class EquivariantLayer(nn.Module):
         edge_features: Float[Tensor, "edges edge_channels"],
         edge_index: Int[Tensor, "2 edges"],
         velocity: Float[Tensor, "nodes dim"] | None,
+        shift: Float[Tensor, "edges dim"] | None = None,
     ) -> tuple[Float[Tensor, "nodes channels"], Float[Tensor, "nodes dim"]]:
         j, i = edge_index
-        offset = x[i] - x[j]
+        offset = x[i] - x[j] if shift is None else x[i] - x[j] - shift
         squared_distance = offset.square().sum(-1, keepdim=True)
         message = self.phi_e(self.first(h, torch.cat([squared_distance, edge_features], -1), edge_index))  # eq. (3)
         if self.phi_inf is not None:

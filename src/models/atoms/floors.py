@@ -22,6 +22,7 @@ class TrainingMean(Paper):
 
     title = "The mean of the training split (floor)"
     modalities = frozenset({"atoms"})
+    periodic = True
     trains = False
     symmetries = ()  # a constant keeps every symmetry, and none of them can be measured
 
@@ -35,6 +36,7 @@ class CompositionLeastSquares(Paper):
 
     title = "Least squares on the composition (floor)"
     modalities = frozenset({"atoms"})
+    periodic = True
     trains = False
 
     def __init__(self, spec: Spec):
@@ -43,13 +45,11 @@ class CompositionLeastSquares(Paper):
 
     def fit_closed_form(self, train_batches: Callable[[], Iterable[Any]]) -> None:
         """Solves the normal equations in float64, from one pass over the training split."""
-        size, targets = self.network.design_size, len(self.spec.targets)
-        gram, moment = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, targets, dtype=torch.float64)
+        size, names = self.network.design_size, self.network.names
+        gram, moment = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, len(names), dtype=torch.float64)
         for batch in train_batches():
             design = self.network.design(batch)
-            values = [
-                self.normalizer.normalize(target.name, batch[target.name].double()) for target in self.spec.targets
-            ]
+            values = [self.normalizer.normalize(name, batch[name].double()) for name in names]
             gram += design.T @ design
             moment += design.T @ torch.stack(values, -1)
         # pinv: an element that a small training subset lacks makes the equations singular
@@ -57,13 +57,16 @@ class CompositionLeastSquares(Paper):
 
 
 class Composition(nn.Module):
-    """weight^T [counts of each element, 1] for every target; a weight of zero predicts the mean."""
+    """weight^T [counts of each element, 1] for every target; a weight of zero predicts the mean.
 
-    symmetries = E3
+    Such an energy does not depend on the positions: forces are zero, and so no symmetry of theirs can be measured.
+    """
 
     def __init__(self, spec: Spec):
         super().__init__()
-        self.names = [target.name for target in spec.targets]
+        self.names = [target.name for target in spec.targets if not target.gradient_of]
+        self.gradients = [target.name for target in spec.targets if target.gradient_of]
+        self.symmetries = () if self.gradients else E3
         self.register_buffer("elements", torch.tensor(spec.fields["z"].categories), persistent=False)
         self.design_size = len(self.elements) + 1
         self.register_buffer("weight", torch.zeros(self.design_size, len(self.names), dtype=torch.float64))
@@ -77,4 +80,5 @@ class Composition(nn.Module):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         values = self.design(batch) @ self.weight.double()
-        return dict(zip(self.names, values.to(batch.pos.dtype).unbind(-1), strict=True))
+        outputs = dict(zip(self.names, values.to(batch.pos.dtype).unbind(-1), strict=True))
+        return outputs | {name: torch.zeros_like(batch.pos) for name in self.gradients}

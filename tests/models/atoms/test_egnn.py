@@ -20,7 +20,7 @@ def test_published_size() -> None:
     layer += 2 * width * width + width + width * width + width  # phi_h
     readout = 3 * (width * width + width) + width + 1
     expected = 15 * width + width + 7 * layer + readout
-    paper = EGNN(SPEC, Kernels(), layers=7, channels=128, attention=True, update_coordinates=False)
+    paper = EGNN(SPEC, Kernels(), layers=7, channels=128, attention=True, update_coordinates=False, cutoff=6.0)
     assert sum(p.numel() for p in paper.parameters()) == expected == 745_224
 
 
@@ -65,7 +65,7 @@ def test_edge_linear_is_the_linear_layer_on_the_concatenation(generator: torch.G
 
 
 def test_single_atom_and_coincident_atoms_are_defined() -> None:
-    paper = EGNN(SPEC, Kernels(), layers=2, channels=8, attention=True, update_coordinates=True)
+    paper = EGNN(SPEC, Kernels(), layers=2, channels=8, attention=True, update_coordinates=True, cutoff=6.0)
     batch = synthetic_batch(SPEC, 1)
     batch.pos[:] = 0.0  # every atom in one place
     batch.pos.requires_grad_()

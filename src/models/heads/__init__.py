@@ -1,0 +1,1 @@
+"""Papers that are heads: features (samples, channels) to logits (samples, classes), for any backbone of a classifier."""

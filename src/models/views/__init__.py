@@ -1,0 +1,1 @@
+"""Papers on several views of the same object."""

@@ -1,0 +1,1 @@
+"""Papers that wrap any network: frame averaging and learned canonicalization."""
