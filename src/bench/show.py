@@ -29,8 +29,9 @@ def case_table(case: Case, rows: Sequence[Row]) -> Table:
     last = modes[min(1, case.orders)]
     table = _table()
     headings = [*(f"{SHORT[mode]} ms" for mode in modes), "÷ auto", "error", "peak MB", "first call s", "% of floor"]
-    for heading in ("", *headings, *(("paths", "weights", "us a path") if case.paths else ()), ""):
-        table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
+    for heading in ("", *headings, *(("paths", "weights", "us a path") if case.paths else ())):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table.add_column("", max_width=48)  # remarks, and why something failed
     ours = next(row for row in rows if row.competitor.name == case.auto).median(last)
     for row in rows:
         name = f"[bold]{row.competitor.name}[/]" if row.competitor.name == case.auto else row.competitor.name
