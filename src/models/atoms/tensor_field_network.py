@@ -22,9 +22,9 @@ from ...errors import UserError
 from ...geometry.rotations import safe_norm
 from ...kernels import Kernels
 from ...kernels.cg_product import paths
-from ...kernels.neighbor_list import edge_vectors
 from ...nn.gradient import with_forces
-from ...nn.radial import GaussianBasis, PolynomialEnvelope
+from ...nn.pooled_network import PooledNetwork
+from ...nn.radial import GaussianBasis
 from ...tasks.spec import Spec
 from ...tasks.symmetry import E3, exact
 from ..paper import Paper
@@ -87,12 +87,8 @@ class TFN(Paper):
         self.network = with_forces(network, spec)
 
 
-class TensorFieldNetwork(nn.Module):
-    """Embed, convolve, pool, read out.
-
-    Classes are read from the mean over the points, as published; a real number is the sum of what is read at each point. A
-    target that turns in no representation (irreps "") is read from all degrees, any other from the scalars alone.
-    """
+class TensorFieldNetwork(PooledNetwork):
+    """Embed, convolve, pool, read out from the scalars, or from all degrees where a label turns in no representation."""
 
     def __init__(
         self,
@@ -107,61 +103,25 @@ class TensorFieldNetwork(nn.Module):
         cutoff: float,
         max_neighbors: int,
     ):
-        super().__init__()
+        super().__init__(spec, choice, channels, cutoff, max_neighbors)
         self.symmetries = exact("rotation", "translation", "permutation") if product == "cg" else E3
-        self.neighbor_list = kernels.get("neighbor_list", choice, cutoff=cutoff, max_neighbors=max_neighbors)
         self.harmonics = kernels.get("spherical_harmonics", choice, lmax=lmax)
-        self.segment_sum = kernels.get("segment_sum", choice)
         self.basis = GaussianBasis(0.0, cutoff, radial, 1.0)
-        self.envelope = PolynomialEnvelope(cutoff, 6)
-        elements = spec.fields["z"].categories if "z" in spec.fields else ()
-        self.register_buffer("elements", torch.tensor(elements, dtype=torch.long), persistent=False)
-        self.embedding = nn.Linear(len(elements) or 1, channels, bias=False)
         tops = [0, *[lmax] * layers]
         self.layers = nn.ModuleList(
             Interaction(choice, product, channels, before, lmax, after, radial, hidden)
             for before, after in zip(tops, tops[1:], strict=False)
         )
-        targets = [target for target in spec.targets if not target.gradient_of]
-        self.classes = {target.name: target.classes for target in targets}
-        self.invariant = all(target.irreps for target in targets)
-        self.feature_channels = channels if self.invariant else channels * (lmax + 1) ** 2
-        self.readout = nn.Sequential(nn.Linear(self.feature_channels, self.feature_channels), nn.SiLU())
-        self.head = nn.Linear(self.feature_channels, sum(target.classes or 1 for target in targets))
+        read = channels if self.invariant else channels * (lmax + 1) ** 2
+        self.add_head(read, nn.Sequential(nn.Linear(read, read), nn.SiLU()))
 
-    def features(self, batch: Any) -> Float[Tensor, "samples channels"]:
-        h = self.propagate(batch)
-        h = h[:, 0] if self.invariant else h.flatten(1)
-        if not any(self.classes.values()):
-            return self.segment_sum(self.readout(h), batch.batch, batch.num_graphs)
-        total = self.segment_sum(h, batch.batch, batch.num_graphs)
-        return self.readout(total / batch.ptr.diff().to(total)[:, None])
-
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        values = self.head(self.features(batch)).split([classes or 1 for classes in self.classes.values()], 1)
-        return {
-            name: value if classes else value.squeeze(1)
-            for (name, classes), value in zip(self.classes.items(), values, strict=True)
-        }
-
-    def propagate(self, batch: Any) -> Float[Tensor, "nodes components channels"]:
-        if "edge_index" in batch:
-            edge_index, vector = batch.edge_index, edge_vectors(batch.pos, batch.edge_index)
-        else:
-            edge_index, _, vector = self.neighbor_list(batch.pos, batch.ptr)
-        distance = safe_norm(vector)
-        radial, harmonics = self.basis(distance), self.harmonics(vector)
-        envelope = torch.ones_like(distance) if "edge_index" in batch else self.envelope(distance)
+    def nodes(self, batch: Any) -> Float[Tensor, "nodes channels"]:
+        edges = self.edges(batch)
+        radial, harmonics = self.basis(edges.distance), self.harmonics(edges.vector)
         h = self.embedding(self.inputs(batch)).unsqueeze(1)
         for layer in self.layers:
-            h = layer(h, harmonics, radial, envelope, edge_index)
-        return h
-
-    def inputs(self, batch: Any) -> Float[Tensor, "nodes inputs"]:
-        """One-hot elements, or ones where points have none."""
-        if len(self.elements):
-            return (batch.z[:, None] == self.elements).to(batch.pos.dtype)
-        return batch.pos.new_ones(len(batch.pos), 1)
+            h = layer(h, harmonics, radial, edges.envelope, edges.index)
+        return h[:, 0] if self.invariant else h.flatten(1)
 
 
 class Interaction(nn.Module):
