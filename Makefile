@@ -15,12 +15,12 @@ $(VENV)/.ready: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
 	TORCH=$(TORCH) CUDA=$(CUDA) sh tools/install_torch.sh $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[data]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[data]'
 	touch $@
 
 # What only the tests need, among it a compiler whose kernels they interpret.
 $(VENV)/.tested: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --editable '.[data,test]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[data,test]'
 	touch $@
 
 demo: setup
