@@ -5,6 +5,7 @@ each do their own work and no more. `left`, `right` and `out` list the degrees o
 around a product (of `expressivity`) may feed one feature into several of them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import product
 from typing import Literal
@@ -42,7 +43,7 @@ def paths(ins: Degrees, outs: Degrees) -> list[tuple[int, int, int]]:
     return [(l1, l2, l3) for l1 in ins for l2 in ins for l3 in coupled(l1, l2, outs)]
 
 
-class TensorProduct(nn.Module):
+class TensorProduct(nn.Module, ABC):
     """z = T(x, y), channel by channel unless it says otherwise, with buffers in float64.
 
     Attributes:
@@ -57,18 +58,19 @@ class TensorProduct(nn.Module):
         """Of weights of its own; none by default."""
         return (0,)
 
+    @abstractmethod
     def forward(
         self,
         x: Float[Tensor, "rows left channels"],
         y: Float[Tensor, "rows right channels"],
         weight: Float[Tensor, "..."],
     ) -> Float[Tensor, "rows out channels"]:
-        raise NotImplementedError
+        """T(x, y)."""
 
     @staticmethod
+    @abstractmethod
     def flop(ins: Degrees, outs: Degrees) -> int:
         """Operations for a row and a channel, as carried out here."""
-        raise NotImplementedError
 
 
 class ClebschGordan(TensorProduct):

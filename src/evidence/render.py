@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from .document import Cell, Line, Section
 
 TONES = {"plain": "", "quiet": "dim", "warning": "yellow"}
+
+EDGES = 2
+"""Columns of the console that a column of a table takes beside its contents."""
 
 PIPED_WIDTH = 120
 """Columns where there is no terminal to ask, so that a log shows tables."""
@@ -29,11 +31,10 @@ def console() -> Console:
 def print_sections(sections: Iterable[Section], console: Console) -> None:
     """Tables where they fit, a list of blocks where the terminal is too narrow: a number is never cut."""
     for section in sections:
-        table = rich_table(section)
-        unbounded = console.options.update(max_width=10_000)  # or the measurement is cut to the terminal's width
-        fits = Measurement.get(console, unbounded, table).minimum <= console.width
+        room = console.width - EDGES * len(section.columns)
+        fits = sum(longest_word(section, index) for index in range(len(section.columns))) <= room
         console.print(Text(section.title, style="bold"))
-        console.print(table if fits else blocks(section))
+        console.print(rich_table(section, room) if fits else blocks(section))
         for index, note in enumerate(section.notes):
             console.print(Text(f"{mark(section, index)}{note}", style="dim"))
         console.print()
@@ -46,17 +47,34 @@ def mark(section: Section, index: int) -> str:
     return f"{sign} " if used else ""
 
 
-def rich_table(section: Section) -> Table:
+def rich_table(section: Section, room: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    widths = column_widths(section, room)
     for index, column in enumerate(section.columns):
         right = index in section.numeric
-        justify = "right" if right else "left"
         heading = column.replace(" ", "\n") if right else column
-        table.add_column(heading, justify=justify, no_wrap=right, min_width=longest_word(section, index))
+        table.add_column(heading, justify="right" if right else "left", no_wrap=right, width=widths[index])
     for index, row in enumerate(section.rows):
         last = index + 1 in section.breaks
         table.add_row(*map(rich_cell, row), end_section=last)
     return table
+
+
+def column_widths(section: Section, room: int) -> list[int]:
+    """The longest word of each column, and of the room that is left what its longest line asks for, or a fair part of that.
+
+    Rich's own widths may add up to more than a console has, and what stands beyond its edge is lost.
+    """
+    least = [longest_word(section, index) for index in range(len(section.columns))]
+    wanted = [max(0, longest_line(section, index) - width) for index, width in enumerate(least)]
+    spare = room - sum(least)
+    share = min(1.0, spare / (sum(wanted) or 1))
+    return [width + int(share * more) for width, more in zip(least, wanted, strict=True)]
+
+
+def longest_line(section: Section, index: int) -> int:
+    """How wide a column would like to be."""
+    return max(map(cell_len, [section.columns[index], *(line.text for row in section.rows for line in row[index])]))
 
 
 def longest_word(section: Section, index: int) -> int:

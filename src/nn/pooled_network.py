@@ -1,5 +1,6 @@
 """What networks that look at edges and answer for a whole sample share around the layers of their own."""
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ class Edges(NamedTuple):
     envelope: Tensor
 
 
-class PooledNetwork(nn.Module):
+class PooledNetwork(nn.Module, ABC):
     """Embeds elements, finds edges, pools what a subclass's `nodes` says of each node, and reads it out.
 
     Classes are read from the mean over the nodes; a real number is the sum of what is read at each. A target that turns
@@ -64,9 +65,9 @@ class PooledNetwork(nn.Module):
         self.feature_channels, self.readout = channels, readout
         self.head = nn.Linear(channels, sum(classes or 1 for classes in self.classes.values()))
 
+    @abstractmethod
     def nodes(self, batch: Any) -> Float[Tensor, "nodes channels"]:
         """What is pooled."""
-        raise NotImplementedError
 
     def features(self, batch: Any) -> Float[Tensor, "samples channels"]:
         h = self.nodes(batch)
