@@ -52,7 +52,7 @@ def rich_table(section: Section, room: int) -> Table:
     widths = column_widths(section, room)
     for index, column in enumerate(section.columns):
         right = index in section.numeric
-        heading = column.replace(" ", "\n") if right else column
+        heading = "\n".join(heading_lines(section, index))
         table.add_column(heading, justify="right" if right else "left", no_wrap=right, width=widths[index])
     for index, row in enumerate(section.rows):
         last = index + 1 in section.breaks
@@ -74,7 +74,14 @@ def column_widths(section: Section, room: int) -> list[int]:
 
 def longest_line(section: Section, index: int) -> int:
     """How wide a column would like to be."""
-    return max(map(cell_len, [section.columns[index], *(line.text for row in section.rows for line in row[index])]))
+    lines = (line.text for row in section.rows for line in row[index])
+    return max(map(cell_len, [*heading_lines(section, index), *lines]))
+
+
+def heading_lines(section: Section, index: int) -> list[str]:
+    """Over numbers, which are narrow, a word to a line."""
+    heading = section.columns[index]
+    return heading.split() if index in section.numeric else [heading]
 
 
 def longest_word(section: Section, index: int) -> int:
