@@ -50,7 +50,7 @@ def mark(section: Section, index: int) -> str:
 def rich_table(section: Section, room: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     widths = column_widths(section, room)
-    for index, column in enumerate(section.columns):
+    for index in range(len(section.columns)):
         right = index in section.numeric
         heading = "\n".join(heading_lines(section, index))
         table.add_column(heading, justify="right" if right else "left", no_wrap=right, width=widths[index])
