@@ -10,14 +10,12 @@ edge multiplies by exp(i m a).
 from itertools import accumulate, pairwise
 from operator import index
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
 from ..geometry.rotations import edge_frames
-from ..geometry.tables import constant_table
 from ..geometry.wigner import packed_size, unpack_blocks, wigner
 from .segment import check_range
 
@@ -55,14 +53,14 @@ def to_edge_frame(
     """D x in the m-major layout, for x that already stands edge by edge."""
     parts = x.split([2 * degree + 1 for degree in range(lmax + 1)], 1)
     turned = [block @ part for block, part in zip(_blocks(D, lmax, mmax), parts, strict=True)]
-    return torch.cat(turned, 1)[:, _from_l_major(lmax, mmax, dtype=torch.int64, device=x.device)]
+    return reordered(torch.cat(turned, 1), l_major_places(lmax, mmax))
 
 
 def from_edge_frame(
     y: Float[Tensor, "edges rows channels"], D: Float[Tensor, "edges packed"], lmax: int, mmax: int
 ) -> Float[Tensor, "edges components channels"]:
     """D^T y degree after degree, for y in the m-major layout: the transpose of `to_edge_frame`."""
-    y = y[:, _from_m_major(lmax, mmax, dtype=torch.int64, device=y.device)]
+    y = reordered(y, m_major_places(lmax, mmax))
     parts = y.split([2 * min(degree, mmax) + 1 for degree in range(lmax + 1)], 1)
     return torch.cat([block.mT @ part for block, part in zip(_blocks(D, lmax, mmax), parts, strict=True)], 1)
 
@@ -79,17 +77,22 @@ def _orders(lmax: int, mmax: int) -> list[tuple[int, int]]:
     return [(degree, m) for degree, top in enumerate(tops) for m in range(-top, top + 1)]
 
 
-@constant_table
-def _from_l_major(lmax: int, mmax: int) -> np.ndarray:
+def l_major_places(lmax: int, mmax: int) -> list[int]:
     """For each row of the m-major layout, its place degree after degree."""
     orders = _orders(lmax, mmax)
-    return np.array(sorted(range(len(orders)), key=lambda i: (abs(orders[i][1]), orders[i][1] < 0, orders[i][0])))
+    return sorted(range(len(orders)), key=lambda i: (abs(orders[i][1]), orders[i][1] < 0, orders[i][0]))
 
 
-@constant_table
-def _from_m_major(lmax: int, mmax: int) -> np.ndarray:
-    """The inverse of `_from_l_major`."""
-    return _from_l_major(lmax, mmax, dtype=torch.int64).numpy().argsort()
+def m_major_places(lmax: int, mmax: int) -> list[int]:
+    """The inverse of `l_major_places`."""
+    places = l_major_places(lmax, mmax)
+    return [places.index(row) for row in range(len(places))]
+
+
+def reordered(x: Float[Tensor, "edges rows channels"], places: list[int]) -> Float[Tensor, "edges rows channels"]:
+    """x[:, places]. Unlike that, the gradient of unbind and stack is a stack, not a sum into zeros."""
+    rows = x.unbind(1)
+    return torch.stack([rows[place] for place in places], 1)
 
 
 def rotation_flop(lmax: int, mmax: int) -> int:

@@ -5,7 +5,6 @@ for m = 0 one real number for each (degree out, degree in), row-major; then for 
 (degree out, degree in), both from m to lmax, and then the imaginary parts likewise.
 """
 
-from collections.abc import Iterator
 from math import sqrt
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ..geometry.clebsch_gordan import wigner_3j
 from ..geometry.tables import constant_table
-from .m_layout import check_orders, consecutive, degrees, m_slices
+from .m_layout import check_orders, consecutive, degrees
 
 
 def pairs(lmax: int, mmax: int) -> int:
@@ -39,10 +38,14 @@ def so2_linear(
 
     W_m is a complex matrix (real for m = 0) over degrees and channels, so that one matrix product serves each m.
     """
+    n = degrees(lmax, mmax)
+    parts = [2 if m else 1 for m in range(mmax + 1)]  # real, and imaginary where there is one
+    rows = x.split([part * k for part, k in zip(parts, n, strict=True)], 1)
+    weights = weight.split([part * k * k for part, k in zip(parts, n, strict=True)])
     out = []
-    for m, (n, rows, part) in enumerate(_orders(lmax, mmax)):
-        block = _matrix(weight[part], n, m)
-        out.append((x[:, rows].flatten(1) @ block).unflatten(1, (-1, weight.shape[2])))
+    for m, (row, block) in enumerate(zip(rows, weights, strict=True)):
+        mixed = row.flatten(1) @ _matrix(block, n[m], m)
+        out.append(mixed.unflatten(1, (-1, weight.shape[2])))
     return torch.cat(out, 1)
 
 
@@ -59,13 +62,13 @@ def so2_diagonal(
     x: Float[Tensor, "edges rows channels"], weight: Float[Tensor, "edges pairs channels"], lmax: int, mmax: int
 ) -> Float[Tensor, "edges rows channels"]:
     """`so2_linear` for each channel alone and with weights of each edge: y_m + i y_-m = w_m (x_m + i x_-m)."""
-    out = []
-    for m, (n, rows, part) in enumerate(_orders(lmax, mmax)):
-        w = weight[:, part].unflatten(1, (-1, n, n))
-        if m == 0:
-            out.append(_mix(w[:, 0], x[:, rows]))
-            continue
-        (real, imaginary), (plus, minus) = w.unbind(1), x[:, rows].split(n, 1)
+    # split rather than slices: its gradient is a concatenation, theirs are sums into zeros
+    sizes = degrees(lmax, mmax)
+    rows = iter(x.split([sizes[0], *(n for n in sizes[1:] for _ in range(2))], 1))
+    parts = iter(weight.split([sizes[0] ** 2, *(n * n for n in sizes[1:] for _ in range(2))], 1))
+    out = [_mix(next(parts), next(rows))]
+    for _ in sizes[1:]:
+        real, imaginary, plus, minus = next(parts), next(parts), next(rows), next(rows)
         out.append(_mix(real, plus) - _mix(imaginary, minus))
         out.append(_mix(real, minus) + _mix(imaginary, plus))
     return torch.cat(out, 1)
@@ -73,12 +76,8 @@ def so2_diagonal(
 
 def _mix(w: Tensor, x: Tensor) -> Tensor:
     """Sum over the degrees in, channel by channel."""
-    return (w * x.unsqueeze(1)).sum(2)
-
-
-def _orders(lmax: int, mmax: int) -> Iterator[tuple[int, slice, slice]]:
-    """For m = 0..mmax: degrees that have it, its rows, its pairs."""
-    return zip(degrees(lmax, mmax), m_slices(lmax, mmax), pair_slices(lmax, mmax), strict=True)
+    n = x.shape[1]
+    return (w.unflatten(1, (n, n)) * x.unsqueeze(1)).sum(2)
 
 
 def radial_rows(lmax: int, mmax: int) -> int:
@@ -117,7 +116,7 @@ def _path_matrix(lmax: int, mmax: int) -> np.ndarray:
     matrix = np.zeros((pairs(lmax, mmax), len(paths(lmax))))
     for column, (l1, l2, l3) in enumerate(paths(lmax)):
         zonal = wigner_3j(l1, l2, l3)[:, l2].numpy() * sqrt(2 * l2 + 1)  # Y_l2 on the polar axis has m = 0 only
-        for m, (n, _, part) in enumerate(_orders(lmax, mmax)):
+        for m, (n, part) in enumerate(zip(degrees(lmax, mmax), pair_slices(lmax, mmax), strict=True)):
             if m > min(l1, l3):
                 break
             row = part.start + (l3 - m) * n + l1 - m

@@ -189,6 +189,6 @@ def dense(lmax: int) -> Competitor:
         return x, source, matrix
 
     def restore(out):
-        return out[:, m_layout._from_l_major(lmax, lmax, dtype=torch.int64, device=out.device)]
+        return m_layout.reordered(out, m_layout.l_major_places(lmax, lmax))
 
     return Competitor("dense D", lambda: lambda x, source, D: torch.bmm(D, x[source]), prepare, restore)
