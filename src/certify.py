@@ -2,7 +2,7 @@
 
 Each promised symmetry is measured as max |f(gx) - g f(x)| over a batch and several random group elements g, in units of
 the spread of f over the batch, before training and after it, in float64, float32 and bfloat16 (autocast). Energies are
-compared with their forces by central differences in float64.
+compared with their forces by central differences in float64. A classifier of point clouds is also tested on turned clouds.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .datamodules.base import DataModule
 from .errors import UserError
+from .evidence.robustness import accuracy_by_angle, draw_robustness
 from .models.paper import Paper
 from .nn.gradient import ForcesFromEnergy
 from .predict import ENERGIES
@@ -27,6 +28,7 @@ from .runs.console import console
 from .runs.folder import write_json
 from .runs.loading import load_run
 from .runs.pairing import check_pair
+from .tasks.point_classification import PointClassification
 from .tasks.symmetry import Symmetry, cast, symmetry_error
 
 LIMITS = {"float64": 1e-8, "float32": 1e-4}
@@ -147,7 +149,11 @@ def certify_run(what: list[str], samples: int, draws: int) -> tuple[dict[str, An
         stages, folder = {"before training": build_paper(config, datamodule.spec)}, None
     batch = sample_batch(datamodule, samples)
     rows = {stage: certify(paper, batch, draws) for stage, paper in stages.items()}
-    return {"samples": samples, "draws": draws, "rows": rows}, folder
+    certificate = {"samples": samples, "draws": draws, "rows": rows}
+    if isinstance(datamodule.task, PointClassification) and folder is not None:
+        curves = {stage: accuracy_by_angle(paper, datamodule) for stage, paper in stages.items()}
+        certificate["accuracy by angle"] = curves
+    return certificate, folder
 
 
 def sample_batch(datamodule: DataModule, samples: int) -> Any:
@@ -189,10 +195,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--draws", type=int, default=4, help="random group elements of each kind")
     options = parser.parse_args(arguments)
     certificate, folder = certify_run(options.what, options.samples, options.draws)
-    if folder is not None and folder.is_dir():
-        write_json(folder / "certificate.json", certificate)
     for table in certificate_tables(certificate):
         console.print(table)
+    if folder is not None and folder.is_dir():
+        write_json(folder / "certificate.json", certificate)
+        if curves := certificate.get("accuracy by angle"):
+            figure = folder / "plots" / "robustness.png"
+            figure.parent.mkdir(exist_ok=True)
+            draw_robustness(curves, figure)
+            console.print(f"accuracy against the angle of rotation: {figure}")
     broken = [row for rows in certificate["rows"].values() for row in rows if row["holds"] is False]
     if broken:
         raise UserError(f"{len(broken)} of the promises above are broken")
