@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-gpu | lint | setup     (CUDA=1 for a CUDA build of torch)
+# make demo | test | test-slow | test-gpu | slurm-test | lint | setup     (CUDA=1 for a CUDA build of torch)
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +6,7 @@ VENV ?= .venv
 TORCH ?= 2.13.0
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-gpu lint clean
+.PHONY: setup demo test test-slow test-gpu slurm-test lint clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,12 @@ test-slow: $(VENV)/.tested
 
 test-gpu: $(VENV)/.tested
 	$(BIN)/python -m pytest -m gpu
+
+# On a cluster of its own on this machine; as root on Debian it installs the packages that are missing, and says so.
+slurm-test: $(VENV)/.tested
+	sh tests/slurm/install.sh
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[data,test,slurm]'
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

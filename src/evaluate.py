@@ -9,11 +9,14 @@ from rich.progress import track
 
 from .runs.assemble import build_data
 from .runs.console import console, metric_table
+from .runs.folder import RunFolder
 from .runs.loading import checkpoint_of, load_run
+from .runs.pictures import draw_views
+from .tasks.frozen import FrozenFeatures
 
 
 def evaluate(run: str, split: str, device: str = "cpu") -> dict[str, dict[str, Any]]:
-    """Scores a run's checkpoint on a split, as training did at its end.
+    """Scores a run's checkpoint on a split, as training did at its end; on the test split its pictures are drawn again too.
 
     Args:
         run: a run's folder or a checkpoint.
@@ -32,9 +35,11 @@ def evaluate(run: str, split: str, device: str = "cpu") -> dict[str, dict[str, A
     with torch.inference_mode(not gradients):
         for batch in track(datamodule.eval_dataloader(split), f"{split} split", transient=True, console=console):
             task.score(stage, paper.predict, batch.to(device))
+    metrics = task.compute(stage)
+    if split == "test" and isinstance(task, FrozenFeatures) and Path(run).is_dir():
+        draw_views(paper, datamodule, task, RunFolder(run))
     return {
-        f"{split}/{name}": {"value": float(value), "unit": task.units.get(name, "")}
-        for name, value in task.compute(stage).items()
+        f"{split}/{name}": {"value": float(value), "unit": task.units.get(name, "")} for name, value in metrics.items()
     }
 
 

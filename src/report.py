@@ -11,6 +11,9 @@ from .evidence.document import Section, comparison_section, table_section, unfin
 from .evidence.gallery import table_pictures
 from .evidence.published import load_published
 from .evidence.render import Picture, console, html_page, markdown, print_sections
+from .evidence.sweeps import sweep_section
+from .runs.folder import write_text
+from .runs.manifest import sweeps_in
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,17 +58,24 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report_parts(paths: list[Path], pictures: bool) -> list[tuple[Section, list[Picture]]]:
-    """Every table, with its pictures if they are wanted, and the list of runs that are in none."""
-    groups, left = group_runs(find_runs(paths))
+    """Every table, with its pictures if they are wanted, and what is in none: the rest of a sweep, other runs."""
+    sweeps = [sweep for path in paths for sweep in sweeps_in(path)]
+    groups, left = group_runs(find_runs(paths, expected=bool(sweeps)))
     tables = build_tables(groups, load_published())
     parts = [(table_section(table), table_pictures(table) if pictures else []) for table in tables]
-    unfinished = unfinished_section(left)
-    return [*parts, (unfinished, [])] if unfinished else parts
+    of_sweeps = {folder.resolve() for sweep in sweeps for _, folder in sweep.jobs}
+    others = [run for run in left if run.state == "repeated" or run.path.resolve() not in of_sweeps]
+    sections = [*map(sweep_section, sweeps), unfinished_section(others)]
+    return [*parts, *((section, []) for section in sections if section)]
 
 
 def write(path: Path, content: str) -> None:
+    """Replaces a file at once; what is no file (/dev/stdout) is written to."""
     try:
-        path.write_text(content, encoding="utf-8")
+        if path.exists() and not path.is_file():
+            path.write_text(content, encoding="utf-8")
+        else:
+            write_text(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     print(f"wrote {path}")

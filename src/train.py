@@ -23,13 +23,23 @@ from .evidence.plots import plot_run
 from .models.paper import Paper
 from .nn.compiled import Compiled
 from .runs import assemble, checkpoints
+from .runs.cluster import as_sweep, fail_job, going_on, job_errors
 from .runs.config import current_choices, resolved
 from .runs.console import explain, introduce, show_result
 from .runs.folder import RunFolder, as_user_error, environment, write_json
 from .runs.loading import checkpoint_of
+from .runs.manifest import check_direction
 from .runs.options import check_options
-from .runs.pairing import check_pair
+from .runs.pairing import check_pair, complete
+from .runs.pictures import draw_views, log_pictures
+from .runs.preemption import Preemption
+from .runs.ranks import end_with_parent
+from .runs.sharding import load_weights
 from .runs.sweeps import needs_own_process, run_in_own_process
+from .tasks.frozen import FrozenFeatures
+
+NO_TRIAL = "No trials are completed yet."
+"""What Optuna raises at the end of a study whose trials have all failed."""
 
 
 def train(config: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +53,11 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     """
     check_pair(config)
     check_options(config)
+    config = complete(config)
     folder = RunFolder.of(config)
-    if config["resume"] and folder.state == "finished":
+    config = going_on(config, folder.job)
+    preemption = Preemption()
+    if config["resume"] and folder.state == "finished" and folder.result:
         print(f"{folder.path} is finished already")
         return folder.result
     datamodule = assemble.build_data(config)
@@ -53,7 +66,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         folder.open(config)
         introduce(paper, config, folder)
     try:
-        result = fit_and_test(config, folder, datamodule, paper)
+        result = fit_and_test(config, folder, datamodule, paper, preemption)
     except BaseException as caught:
         error = as_user_error(caught, folder)
         if rank_zero_only.rank == 0:
@@ -62,24 +75,35 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         if error is caught:
             raise
         raise error from caught
+    finally:
+        folder.close()
     if rank_zero_only.rank == 0:
         show_result(result, folder)
     return result
 
 
-def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModule, paper: Paper) -> dict[str, Any]:
+def fit_and_test(
+    config: dict[str, Any], folder: RunFolder, datamodule: DataModule, paper: Paper, preemption: Preemption
+) -> dict[str, Any]:
     paper.prepare(datamodule.task, datamodule.statistics(), datamodule.train_batches)
     if config["compile"]:
         paper.compiled = Compiled(paper.network)
     trainer, cost = assemble.build_trainer(config, folder, paper)
+    preemption.attend(trainer)
     if paper.trains:
         resume = checkpoints.newest_intact(folder.checkpoints) if config["resume"] else None
+        if config["resume"] and rank_zero_only.rank == 0:
+            print(
+                f"{folder.path} goes on from {resume.name}"
+                if resume
+                else f"{folder.path} starts: nothing to go on from"
+            )
         trainer.fit(paper, datamodule=datamodule, ckpt_path=resume)
     else:
         trainer.validate(paper, datamodule=datamodule, verbose=False)
         trainer.save_checkpoint(folder.checkpoints / "last.ckpt")
     validation = best_validation(trainer, paper)
-    paper.load_state_dict(checkpoints.load(checkpoint_of(folder.path), paper.device)["state_dict"])
+    load_weights(paper, checkpoints.load(checkpoint_of(folder.path), paper.device)["state_dict"])
     trainer.test(paper, datamodule=datamodule, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
     result = {
@@ -106,8 +130,11 @@ def fit_and_test(config: dict[str, Any], folder: RunFolder, datamodule: DataModu
     }
     if trainer.is_global_zero:
         write_json(folder.path / "result.json", result)
-        folder.mark("finished", epoch=trainer.current_epoch, step=trainer.global_step)
-        plot_run(folder)
+        pictures = plot_run(folder)
+        if isinstance(paper.task, FrozenFeatures):
+            pictures += draw_views(paper, datamodule, paper.task, folder)
+        log_pictures(trainer.loggers, pictures)
+        folder.mark("finished", epoch=trainer.current_epoch, step=trainer.global_step)  # all that it leaves is there
     return result
 
 
@@ -127,13 +154,22 @@ def with_unit(paper: Paper, name: str, value: float) -> dict[str, Any]:
 def run(cfg: DictConfig) -> float:
     """One job of Hydra's; returns the validation metric, for a sweeper to minimise or maximise."""
     torch.set_float32_matmul_precision("high")
+    end_with_parent()
+    config = resolved(cfg, current_choices())
     try:
-        config = resolved(cfg, current_choices())
-        result = run_in_own_process(config) if needs_own_process(config) else train(config)
+        check_direction(config)
     except UserError as error:
+        fail(error)  # and end the study, all of which would be wrong
+    try:
+        result = run_in_own_process(complete(config)) if needs_own_process(config) else train(config)
+    except UserError as error:
+        fail_job()
         if cfg.debug or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         fail(error)  # here, before Hydra adds its own lines
+    except BaseException:
+        fail_job()
+        raise
     return result["metrics"].get(f"val/{result['monitor']}", {}).get("value", np.nan)
 
 
@@ -155,7 +191,18 @@ def fail(error: Exception) -> NoReturn:
 
 def main() -> None:
     """`python train.py model=… data=…`"""
-    report_errors(hydra.main(version_base="1.3", config_path="pkg://erlangen.conf", config_name="train")(run))
+    report_errors(compose_and_run)
+
+
+def compose_and_run() -> None:
+    sys.argv[1:] = as_sweep(sys.argv[1:])
+    try:
+        with job_errors():
+            hydra.main(version_base="1.3", config_path="pkg://erlangen.conf", config_name="train")(run)()
+    except ValueError as error:
+        if str(error) == NO_TRIAL:
+            raise UserError("no trial of this study has a validation score: see above what each one said") from None
+        raise
 
 
 if __name__ == "__main__":

@@ -6,16 +6,22 @@ from pathlib import Path
 from ..errors import UserError
 from ..kernels import ops
 from .expressivity import bench_expressivity
+from .hyperbolic import bench_hyperbolic
 from .operations import DEGREES, bench_operations
+from .scaling import bench_scaling
 from .train import bench_train
 
 
 def main(arguments: list[str]) -> None:
-    """`erlangen bench train …` times training, `expressivity …` compares tensor products; anything else are operations."""
+    """`bench train …` and `scaling …` time training, `expressivity …` and `hyperbolic …` compare; all else are operations."""
     if arguments[:1] == ["train"]:
         _train(arguments[1:])
+    elif arguments[:1] == ["scaling"]:
+        _scaling(arguments[1:])
     elif arguments[:1] == ["expressivity"]:
         _expressivity(arguments[1:])
+    elif arguments[:1] == ["hyperbolic"]:
+        _hyperbolic(arguments[1:])
     else:
         _operations(arguments)
 
@@ -32,6 +38,20 @@ def _train(arguments: list[str]) -> None:
     bench_train(options.data, options.repetitions, options.threads, options.json)
 
 
+def _scaling(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench scaling",
+        description="Samples/s of EGNN's published configuration on one process and on several, one thread each.",
+    )
+    parser.add_argument("--data", default="data", help="the folder that holds data sets")
+    parser.add_argument("--processes", type=int, nargs="+", default=[2])
+    parser.add_argument("--batches", type=int, default=20, help="steps of a run")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="a file for every run's number")
+    options = parser.parse_args(arguments)
+    bench_scaling(options.data, options.processes, options.batches, options.repetitions, options.json)
+
+
 def _expressivity(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         "erlangen bench expressivity",
@@ -44,6 +64,20 @@ def _expressivity(arguments: list[str]) -> None:
     )
     options = parser.parse_args(arguments)
     bench_expressivity(options.lmax, options.repetitions, options.output)
+
+
+def _hyperbolic(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench hyperbolic", description="Layers of HCNN and Poincaré ResNet beside their Euclidean twins."
+    )
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: a look, not a measurement")
+    parser.add_argument("--json", type=Path, help="a file for the raw times")
+    options = parser.parse_args(arguments)
+    if options.repetitions < 2 or options.threads < 1:
+        raise UserError("bench hyperbolic: --repetitions takes whole numbers from 2 on, --threads from 1 on")
+    bench_hyperbolic(options.repetitions, options.threads, options.quick, options.json)
 
 
 def _operations(arguments: list[str]) -> None:

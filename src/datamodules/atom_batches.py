@@ -17,7 +17,7 @@ class AtomBatches(EpochBatches):
     random up to this: it has one of the largest samples, one of the next, and so on.
 
     Args:
-        sizes: atoms of each sample.
+        sizes: atoms of each sample (a graph of k neighbours an atom has k times as many edges: both are balanced).
         batch_size: the most samples a batch and process.
         max_atoms: the most atoms a batch and process; None for no limit. UserError if a sample is larger.
         seed: fixes the batches, together with the epoch.

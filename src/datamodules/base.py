@@ -63,6 +63,10 @@ class DataModule(L.LightningDataModule, ABC):
     def task(self) -> Task:
         """What this benchmark asks."""
 
+    def offered_to(self, modalities: frozenset[str]) -> "DataModule":
+        """The benchmark in the form that papers of these modalities take; itself where it has no other."""
+        return self
+
     @cached_property
     def splits(self) -> dict[str, Dataset]:
         return self.load()

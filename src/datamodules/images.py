@@ -17,6 +17,7 @@ from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
 from .base import DataModule
 from .image_tests import ImageClassification
+from .image_views import ImageViews
 
 log = logging.getLogger("erlangen")
 Source = Literal["official", "miniature"]
@@ -138,6 +139,18 @@ class ImageBenchmark(DataModule):
     @property
     def task(self) -> ImageClassification:
         return ImageClassification(self.spec, self.rotated_test)
+
+    def offered_to(self, modalities: frozenset[str]) -> DataModule:
+        """To papers that learn from views, images in colour come as one view each, for the augmentation to change."""
+        fits = self.modality in modalities or "views" not in modalities or "image" not in self.fields
+        if fits or self.shape[0] != 3:
+            return self
+        if self.task.suffixes["test"] != ("",):
+            raise UserError(
+                "data.rotated_test and data.corrupted_test score predicted labels, and a paper that learns from views predicts "
+                "none: leave them out"
+            )
+        return ImageViews(self, self.classes)
 
     @abstractmethod
     def read(self) -> tuple[UInt8[np.ndarray, "images channels height width"], Integer[np.ndarray, " images"]]:

@@ -29,6 +29,7 @@ from .files.cache import cached_arrays
 from .images import Source, choose_source
 from .sampling import InOrder
 from .synthetic import threediebench as miniature
+from .turning import Turning, turned_pictures
 
 log = logging.getLogger("erlangen")
 
@@ -76,9 +77,7 @@ class ViewsDataset(Dataset):
         latents = torch.from_numpy(np.asarray(self.latents[rows[:, None], chosen])).float()
         return TensorBatch(
             images=torch.from_numpy(self.pixels(rows, chosen)).float().div_(255),
-            latents=latents,
-            rotation=relative_rotation(latents[:, :-1], latents[:, 1:]),
-            color=relative_color(latents[:, :-1], latents[:, 1:]),
+            **motion(latents),
             label=torch.from_numpy(self.labels[rows]),
             id=torch.from_numpy(rows),
         )
@@ -88,6 +87,16 @@ class ViewsDataset(Dataset):
         if self.views is None:
             return np.broadcast_to(np.arange(there), (objects, there))
         return torch.rand(objects, there).argsort(1)[:, : self.views].numpy()
+
+
+def motion(latents: Float[torch.Tensor, "objects views latents"]) -> dict[str, torch.Tensor]:
+    """The latents, and what leads from each view to the next."""
+    before, after = latents[:, :-1], latents[:, 1:]
+    return {
+        "latents": latents,
+        "rotation": relative_rotation(before, after),
+        "color": relative_color(before, after),
+    }
 
 
 class ThreeDIEBench(DataModule):
@@ -178,6 +187,16 @@ class ThreeDIEBench(DataModule):
         dataset = ViewsDataset(pixels, latents, labels, self.split_indices(test)["train"], None)
         for _, indices in InOrder(min(objects or len(dataset), len(dataset)), self.eval_batch_size):
             yield dataset[indices]
+
+    def turning(self, objects: int, steps: int) -> Turning:
+        """Test objects on a turntable; the official data have none, so that their pictures are turned instead."""
+        if self.source == "official":
+            return turned_pictures(self.splits["test"][np.arange(objects)].images[:, 0], steps)
+        pictures, latents = miniature.turntable(objects, steps, self.resolution, self.latent_count == 10)
+        images = torch.from_numpy(pictures).movedim(-1, 2).float() / 255
+        numbers = torch.arange(len(images))
+        batch = TensorBatch(images=images, **motion(torch.from_numpy(latents).float()), label=numbers, id=numbers)
+        return Turning(batch, torch.linspace(-90, 90, steps), "the object turns about the vertical")
 
     def split_indices(self, test: np.ndarray) -> dict[str, Int[np.ndarray, " split"]]:
         training = np.random.default_rng(self.split_seed).permutation(np.flatnonzero(~test))

@@ -11,13 +11,15 @@ from typing import Any
 from ..errors import UserError
 from ..runs.config import INCIDENTAL
 from ..runs.folder import RunFolder, read_json
+from ..runs.lock import left_behind
 from .published import Published
 from .recipe import departures, settings
 from .statistics import Summary, summarize
 
-FLOOR = "composition"
-"""The paper (file in conf/model) that every other row is held against, on the same split."""
-FLOORS = ("mean", FLOOR)
+FLOORS = {"composition": "least squares on the composition", "linear": "logistic regression on the pixels"}
+"""The papers (files in conf/model) that every other row is held against, on the same split; a benchmark has one of them."""
+FIRST = ("mean", *FLOORS)
+"""What heads every table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ def read_run(path: Path) -> Run:
     if state.get("state") == "finished":
         return Run(path, "finished", config=config, result=result)
     name = state.get("state", "new")
-    if name == "running" and state["host"] == socket.gethostname() and not alive(state["pid"]):
+    here = state.get("host") == socket.gethostname()
+    if name == "running" and (left_behind(path) or (here and not alive(state["pid"]))):
         name = "interrupted"  # killed: it could not write so itself
     done = f"{state.get('epoch', 0)} epochs done"
     return Run(path, name, f"{done}: {state['reason']}" if "reason" in state else done, config)
@@ -61,15 +64,15 @@ def alive(pid: int) -> bool:
     return True
 
 
-def find_runs(paths: list[Path]) -> list[Run]:
-    """The runs that the paths are or hold, each once; UserError where there is none at all."""
+def find_runs(paths: list[Path], expected: bool = False) -> list[Run]:
+    """The runs that the paths are or hold, each once; UserError where there is none at all, and none is `expected`."""
     folders: dict[Path, None] = {}
     for path in paths:
         inside = sorted(config.parent for config in path.glob("[!.]*/config.yaml"))  # hidden: being removed
         is_run = (path / "config.yaml").exists() or not inside
         folders |= dict.fromkeys(folder.resolve() for folder in ([path] if is_run else inside))
     runs = [read_run(folder) for folder in folders if not folder.exists() or (folder / "config.yaml").exists()]
-    if all(run.state == "missing" for run in runs):
+    if all(run.state == "missing" for run in runs) and not expected:
         raise UserError(
             f"there are no runs in {', '.join(map(str, paths))}: train one first, or name the folder of runs"
         )
@@ -179,6 +182,7 @@ def standing(group: Group, metric: str, unit: str, published: list[Published]) -
         if (row.paper, row.benchmark, row.metric) != (group.paper, result["benchmark"], metric):
             continue
         differences = departures(config, result["world_size"], row.recipe(), row.indifferent)
+        differences += [f"without {name} (published with)" for name in row.beyond]
         reasons = ["miniature data"] if result["source"] == "miniature" else []
         reasons += ["subset"] if result["subset"] else []
         reasons += [f"unit is {row.unit}"] if unit != row.unit else []
@@ -234,7 +238,7 @@ def build_tables(groups: list[Group], published: list[Published]) -> list[Table]
 
 def table_rows(groups: list[Group], published: list[Published]) -> tuple[Row, ...]:
     """By metric; the floors first, then papers by name."""
-    rank = {name: place - len(FLOORS) for place, name in enumerate(FLOORS)}
+    rank = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
     groups = sorted(groups, key=lambda group: (rank.get(group.paper, 0), group.label))
     metrics = {name: unit for group in groups for name, unit in group.metrics().items()}
     return tuple(
@@ -248,8 +252,8 @@ def table_rows(groups: list[Group], published: list[Published]) -> tuple[Row, ..
 
 
 def to_floor(group: Group, metric: str, groups: list[Group]) -> float | None:
-    """The group's mean over that of the composition floor; None where there is no such run, or no such ratio."""
-    floor = next((other for other in groups if other.paper == FLOOR and metric in other.metrics()), None)
+    """The group's mean over that of the benchmark's floor; None where there is no such run, or no such ratio."""
+    floor = next((other for other in groups if other.paper in FLOORS and metric in other.metrics()), None)
     if floor is None or metric.startswith("log_"):  # a ratio of logarithms means nothing
         return None
     value = floor.metric(metric).mean

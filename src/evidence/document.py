@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .collect import FLOOR, Group, Row, Run, Standing, Table
+from .collect import FLOORS, Group, Row, Run, Standing, Table
 from .compare import Comparison
 from .statistics import Summary
 
@@ -61,7 +61,8 @@ def table_section(table: Table) -> Section:
             ]
         )
     if with_floor:
-        section.notes.append(f"÷ floor: measured over {FLOOR} (least squares on the composition), on the same split")
+        floor = next(group.paper for group in table.groups if group.paper in FLOORS)
+        section.notes.append(f"÷ floor: measured over {floor} ({FLOORS[floor]}), on the same split")
     if any(row.standing and not row.standing.comparable for row in table.rows):
         section.notes.append(
             "(in brackets): published, for orientation only; it is not comparable with what was measured"

@@ -19,6 +19,13 @@ from .plots import (
 )
 from .render import Picture
 
+DRAWN = {
+    "retrieval": "what is retrieved",
+    "rotation": "predicted against true rotations",
+    "trajectories": "embeddings while the input turns",
+}
+"""Pictures that a self-supervised run drew itself (runs.pictures), for which its folder does not hold enough."""
+
 
 def table_pictures(table: Table) -> list[Picture]:
     """Measured beside published, score against speed, and for each group its learning curves and a parity plot."""
@@ -93,4 +100,8 @@ def group_pictures(group: Group) -> list[Picture]:
                 f"{group.label}: predicted against true, seed {group.first['seed']}", lambda file: parity(panels, file)
             )
         )
-    return found
+    return found + [
+        (f"{group.label}: {words}, seed {group.first['seed']}", base64.b64encode(path.read_bytes()).decode())
+        for name, words in DRAWN.items()
+        if (path := group.runs[0].path / "plots" / f"{name}.png").exists()
+    ]

@@ -8,7 +8,7 @@ apart for colour-blind readers.
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ..runs.folder import RunFolder
+from ..runs.folder import RunFolder, write_bytes
 from ..runs.metrics_csv import read_metrics
 
 log = logging.getLogger("erlangen")
@@ -59,7 +59,10 @@ def drawing(where: Destination, width: float, height: float, rows: int = 1, colu
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure.subplots(rows, columns, squeeze=False)
-        figure.savefig(where, dpi=160, format="png")
+        file = BytesIO() if isinstance(where, Path) else where
+        figure.savefig(file, dpi=160, format="png")
+    if isinstance(where, Path):
+        write_bytes(where, file.getvalue())
 
 
 def learning_curve(
@@ -320,8 +323,13 @@ def plot_run(folder: RunFolder) -> list[Path]:
     What a run has no data for is left out (a closed form has no learning curve). A figure that cannot be drawn is a warning
     in the log and no more: by then the result is safe on the disk, and a run must not fail for a picture.
     """
+    return draw_all(folder, {"learning_curve": draw_run_curve, "parity": draw_run_parity})
+
+
+def draw_all(folder: RunFolder, figures: Mapping[str, Callable[[RunFolder, Path], bool]]) -> list[Path]:
+    """The figures that could be drawn into a run's plots/, each by its name; a function says False where it has nothing."""
     drawn = []
-    for name, draw in (("learning_curve", draw_run_curve), ("parity", draw_run_parity)):
+    for name, draw in figures.items():
         path = folder.path / "plots" / f"{name}.png"
         try:
             path.parent.mkdir(exist_ok=True)

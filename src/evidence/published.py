@@ -9,6 +9,7 @@ A file in published/, one for each paper, or for each paper and benchmark:
         split: cormorant                # as result.json names it for a whole split
         experiment: egnn_qm9            # file in conf/experiment: the published recipe
         indifferent: [data.reader]      # options that change nothing of the result (may be left out)
+        beyond: [TrivialAugment]        # of the recipe what no option here does: then for orientation only (likewise)
         common:                         # what all results below share; a result may say otherwise
           better: lower                 # or higher
           variant: 7 layers             # of the paper, where it has several ("" if left out)
@@ -56,6 +57,7 @@ class Published:
     confidence: Confidence
     overrides: tuple[str, ...] = ()
     indifferent: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
     variant: str = ""
     note: str = ""
 
@@ -107,5 +109,5 @@ def checked(path: Path, row: dict[str, Any]) -> Published:
         raise UserError(f"{place}: value must be a number, not {row['value']!r}")
     if not isinstance(row["arxiv"], str):
         raise UserError(f"{path}: arxiv must stand in quotes, or YAML reads the number {row['arxiv']}")
-    lists = {name: tuple(row.get(name, ())) for name in ("overrides", "indifferent")}
+    lists = {name: tuple(row.get(name, ())) for name in ("overrides", "indifferent", "beyond")}
     return Published(**{**row, **lists, "value": float(row["value"])})

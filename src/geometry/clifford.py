@@ -71,6 +71,13 @@ def product_terms(signature: Signature) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+@cache
+def grade_paths(signature: Signature) -> tuple[tuple[int, int, int], ...]:
+    """The grades (a, b, c) for which a product of grades a and b has a part of grade c, in rising order."""
+    grade = grades(signature)
+    return tuple(sorted({(grade[t.left], grade[t.right], grade[t.out]) for t in product_terms(signature)}))
+
+
 def _reordering(left: tuple[int, ...], right: tuple[int, ...]) -> int:
     """The sign of sorting left + right by swaps of neighbours; equal generators end up side by side."""
     return (-1) ** sum(a > b for a in left for b in right)

@@ -73,24 +73,29 @@ class Unrolled:
         rows = x.unsqueeze(-1).flatten(1), y.unsqueeze(-1).flatten(1)
         if torch.compiler.is_compiling() or x.numel() == 0:
             return self.forms[OUT](*rows).view_as(x)
-        return _Form.apply(self.forms, OUT, *rows).view_as(x)
+        return Form.apply(self.forms, OUT, *rows).view_as(x)
 
 
-class _Form(torch.autograd.Function):
-    """The trilinear sum without the factor at `place`; its gradients are the same sum without another factor."""
+class Form(torch.autograd.Function):
+    """A multilinear sum without the factor at `place`; its gradients are the same sum without another factor.
+
+    `forms` has a `Compiled` for each place, which takes the factors at all others in rising order.
+    """
 
     @staticmethod
-    def forward(ctx, forms, place, first, second):
+    def forward(ctx, forms, place, *factors):
         ctx.forms, ctx.place = forms, place
-        ctx.save_for_backward(first, second)
-        return forms[place].run(first, second)
+        ctx.save_for_backward(*factors)
+        return forms[place].run(*factors)
 
     @staticmethod
     def backward(ctx, gradient):
-        factors = dict(zip(_others(ctx.place), ctx.saved_tensors, strict=True)) | {ctx.place: gradient}
+        places = range(len(ctx.forms))
+        given = [place for place in places if place != ctx.place]
+        factors = dict(zip(given, ctx.saved_tensors, strict=True)) | {ctx.place: gradient}
         gradients = [
-            _Form.apply(ctx.forms, place, *(factors[other] for other in _others(place))) if needed else None
-            for place, needed in zip(_others(ctx.place), ctx.needs_input_grad[2:], strict=True)
+            Form.apply(ctx.forms, place, *(factors[other] for other in places if other != place)) if needed else None
+            for place, needed in zip(given, ctx.needs_input_grad[2:], strict=True)
         ]
         return None, None, *gradients
 

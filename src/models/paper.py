@@ -32,6 +32,8 @@ class Paper(L.LightningModule):
         title, arxiv: the publication.
         modalities: what its batches may be.
         outputs: which targets it can predict, as "level:irreps", e.g. "graph:0e" for an energy.
+        needs: fields that its batches must have, e.g. the "rotation" between two views.
+        views_by: the file in conf/augment that makes views for it of data with one image a sample, if nothing else is chosen.
         periodic: whether it takes periodic cells (a `cell` among the fields) for what they are.
         scale: what a target is divided by before training: its standard or mean absolute deviation.
         trains: False for a paper that is fitted in closed form (`fit_closed_form`) and has no gradient steps.
@@ -42,6 +44,8 @@ class Paper(L.LightningModule):
     arxiv: ClassVar[str] = ""
     modalities: ClassVar[frozenset[str]]
     outputs: ClassVar[frozenset[str]] = frozenset({"graph:0e"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+    views_by: ClassVar[str] = "simclr"
     periodic: ClassVar[bool] = False
     scale: ClassVar[Literal["std", "mad", "none"]] = "std"
     trains: ClassVar[bool] = True
@@ -118,15 +122,20 @@ class Paper(L.LightningModule):
         return self.task.score("test", self.predict, batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val")
+        values = self._log_metrics("val")
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking and self.task.monitor in values:
+            score = float(values[self.task.monitor])
+            self.recipe.observe(score if self.task.better == "higher" else -score)
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
 
-    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
-        for name, value in self.task.compute(stage).items():
+    def _log_metrics(self, stage: Literal["val", "test"]) -> dict[str, Tensor]:
+        values = self.task.compute(stage)
+        for name, value in values.items():
             self.log(f"{stage}/{name}", value.float(), prog_bar=name == self.task.monitor, sync_dist=True)
         self.task.reset(stage)
+        return values
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameters for the optimiser: no weight decay on norms and biases (all that has fewer than two axes)."""

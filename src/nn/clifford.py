@@ -6,6 +6,7 @@ algebra, Clifford group equivariant networks (arXiv:2305.11141) for the others.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from torch.nn.functional import gelu
 
 from .. import kernels
 from ..errors import UserError
-from ..geometry.clifford import Signature, blades, dual, grades, squares, undual
+from ..geometry.clifford import Signature, blades, dual, grade_paths, grades, product_table, reverse, squares, undual
 from ..kernels import Kernels
 
 
@@ -91,6 +92,60 @@ def gated_gelu(x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blade
     return gelu(x[:1], approximate="tanh") * x
 
 
+class GroupAction(nn.Module):
+    """y_o = sum over channels i of w_oi a_oi x_i a_oi^-1: each a versor of its own, an isometry (arXiv:2302.06594).
+
+    The versors are even elements of the algebra divided by their norm, rotations and translations. A sum of such actions
+    commutes with no group. Scalars have a linear layer, the bias included.
+
+    Args:
+        signature: (p, q, r) with at most three generators, or four of which one is null: there alone every even element
+            with a norm is a versor up to a factor.
+        grades: of the blades that multivectors have here; an action leaves grades as they are.
+        channels, out: multivectors before and after.
+    """
+
+    def __init__(self, signature: Signature, grades: tuple[int, ...], channels: int, out: int):
+        super().__init__()
+        if sum(signature) > 3 + signature[2] or signature[2] > 1:
+            raise UserError(f"GroupAction: in G{signature} an even element need not be a versor; at most (3, 0, 1)")
+        self.signature = signature
+        basis, square = blades(signature), squares(signature)
+        self.even = [i for i, blade in enumerate(basis) if len(blade) % 2 == 0]
+        self.kept = [i for i, blade in enumerate(basis) if len(blade) in grades]
+        self.weight = nn.Parameter(torch.empty(out, channels).uniform_(-(channels**-0.5), channels**-0.5))
+        self.bias = nn.Parameter(torch.zeros(out)) if 0 in grades else None
+        turns = torch.tensor([float(all(square[g] for g in basis[i])) for i in self.even])
+        self.versor = nn.Parameter(torch.empty(out, channels, len(self.even)).uniform_(-1, 1) * turns)
+
+    def versors(self) -> Float[Tensor, "out channels blades"]:
+        """a / |a|: with a a~ = s + p e_0123, a times (1 - p / (2 s) e_0123) / sqrt(s), e_0123 squaring to 0."""
+        table = product_table(self.signature, self.versor.dtype, self.versor.device)
+        a = self.versor.new_zeros(*self.versor.shape[:2], len(table)).index_copy(
+            2, torch.tensor(self.even, device=self.versor.device), self.versor
+        )
+        square = torch.einsum("oia,oib,abc->oic", a, self.reversed(a), table)
+        scale = square[..., :1].clamp(min=1e-12)
+        a = a * scale.rsqrt()
+        if not self.signature[2]:
+            return a
+        return a - torch.einsum("oia,ac->oic", a, table[:, -1]) * square[..., -1:] / (2 * scale)
+
+    def reversed(self, a: Float[Tensor, "out channels blades"]) -> Float[Tensor, "out channels blades"]:
+        return reverse(a.permute(2, 0, 1), self.signature).permute(1, 2, 0)
+
+    def actions(self) -> Float[Tensor, "out channels kept kept"]:
+        """The matrix of each single x -> a x a^-1 on the blades of the grades here."""
+        table, a = product_table(self.signature, self.versor.dtype, self.versor.device), self.versors()
+        left = torch.einsum("oia,ajk->oijk", a, table[:, self.kept])
+        right = torch.einsum("oib,kbl->oikl", self.reversed(a), table[:, :, self.kept])
+        return (left @ right).mT
+
+    def forward(self, x: Float[Tensor, "kept rows channels"]) -> Float[Tensor, "kept rows out"]:
+        y = torch.einsum("oi,oilj,jri->lro", self.weight, self.actions(), x)
+        return y if self.bias is None else torch.cat([y[:1] + self.bias, y[1:]])
+
+
 class Bilinear(nn.Module):
     """Products of pairs of multivectors: geometric ones, and joins (arXiv:2305.18415, eq. 6).
 
@@ -124,3 +179,110 @@ class Bilinear(nn.Module):
     ) -> Float[Tensor, "blades rows channels"]:
         duals = dual(x, self.signature), dual(y, self.signature)
         return reference[self.volume] * undual(self.outer_product(*duals), self.signature)
+
+
+class Grades(nn.Module):
+    """What layers that treat each grade by itself share: sums over the blades of a grade, and the way back.
+
+    Args:
+        signature: (p, q, r).
+    """
+
+    def __init__(self, signature: Signature):
+        super().__init__()
+        self.count = len(squares(signature)) + 1
+        signs = torch.tensor([float(math.prod(squares(signature)[i] for i in blade)) for blade in blades(signature)])
+        self.register_buffer("grade", torch.tensor(grades(signature)), persistent=False)
+        self.register_buffer("signs", signs, persistent=False)
+
+    def squares(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "grades rows channels"]:
+        """<<x>_a~ <x>_a>_0 for each grade a; it may be negative where generators square to -1."""
+        terms = self.signs.to(x.dtype)[:, None, None] * x.square()
+        return x.new_zeros(self.count, *x.shape[1:]).index_add(0, self.grade, terms)
+
+    def spread(self, values: Float[Tensor, "grades *rest"]) -> Float[Tensor, "blades *rest"]:
+        """The value of each blade's grade."""
+        return values.index_select(0, self.grade)
+
+
+def smooth_root(square: Tensor) -> Tensor:
+    """sqrt(|square|), with a gradient at 0: what it is there is 1e-4."""
+    return (square.square() + 1e-16) ** 0.25
+
+
+class GradeNorm(Grades):
+    """<x>_a / (1 + sigmoid(s_a) (|<x>_a| - 1)): from half way to the norm on, a channel and grade learns how far it goes."""
+
+    def __init__(self, signature: Signature, channels: int):
+        super().__init__(signature)
+        self.share = nn.Parameter(torch.zeros(self.count, 1, channels))
+
+    def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
+        norm = 1 + torch.sigmoid(self.share) * (smooth_root(self.squares(x)) - 1)
+        return x / self.spread(norm + 1e-6)
+
+
+class GradeSiLU(Grades):
+    """sigmoid(w_a f_a + b_a) <x>_a, f_a the scalar itself at grade 0 and the square of <x>_a at any other."""
+
+    def __init__(self, signature: Signature, channels: int):
+        super().__init__(signature)
+        self.weight = nn.Parameter(torch.ones(self.count, 1, channels))
+        self.bias = nn.Parameter(torch.zeros(self.count, 1, channels))
+
+    def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
+        invariants = torch.cat([x[:1], self.squares(x)[1:]])
+        return torch.sigmoid(self.spread(self.weight * invariants + self.bias)) * x
+
+
+class ChannelNorm(Grades):
+    """a_c x_c / mean over channels of |x|."""
+
+    def __init__(self, signature: Signature, channels: int):
+        super().__init__(signature)
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
+        norm = smooth_root(self.squares(x).sum(0)).mean(-1, keepdim=True)
+        return self.scale * x / (norm + 1e-6)
+
+
+class GeometricProductLayer(nn.Module):
+    """(L x + P(x, norm(R x))) / sqrt(2): L and R linear, P the geometric product with a weight for each triple of grades."""
+
+    def __init__(self, choice: Kernels, signature: Signature, channels: int):
+        super().__init__()
+        self.left = CliffordLinear(signature, channels, channels, gain=math.sqrt(3))
+        self.right = CliffordLinear(signature, channels, channels, bias=False, gain=math.sqrt(3))
+        self.norm = GradeNorm(signature, channels)
+        self.product = kernels.get("weighted_geometric_product", choice, signature=signature)
+        scale = 1 / math.sqrt(len(squares(signature)) + 1)
+        self.weight = nn.Parameter(scale * torch.randn(len(grade_paths(signature)), channels))
+
+    def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
+        return (self.left(x) + self.product(x, self.norm(self.right(x)), self.weight)) / math.sqrt(2)
+
+
+class CliffordMLP(nn.Sequential):
+    """So many times a linear map, SiLU, a geometric product layer and a norm.
+
+    Args:
+        choice: which backends run the geometric product.
+        signature: (p, q, r).
+        channels, hidden, out: multivectors before, between and after.
+        layers: how many times.
+    """
+
+    def __init__(self, choice: Kernels, signature: Signature, channels: int, hidden: int, out: int, layers: int):
+        widths = [channels, *[hidden] * (layers - 1), out]
+        super().__init__(
+            *(
+                nn.Sequential(
+                    CliffordLinear(signature, before, after, gain=math.sqrt(3)),
+                    GradeSiLU(signature, after),
+                    GeometricProductLayer(choice, signature, after),
+                    ChannelNorm(signature, after),
+                )
+                for before, after in pairwise(widths)
+            )
+        )

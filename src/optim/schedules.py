@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the time since the start, in epochs."""
+"""Learning-rate schedules: functions of the time since the start, in epochs; and one that watches the validation score."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from ..errors import UserError
 
 Schedule = Callable[[float, float], float]
 """(epochs done, epochs in all) -> factor of the learning rate."""
@@ -63,6 +65,57 @@ class Exponential:
 
 
 @dataclass(frozen=True)
+class Ramps:
+    """Half a cosine up over the first part of the training, then constant, and half a cosine down over the last part.
+
+    Args:
+        up, down: these parts, as fractions of the whole.
+    """
+
+    up: float
+    down: float
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        done = min(1.0, epoch / epochs)
+        if done < self.up:
+            return (1 - math.cos(math.pi * done / self.up)) / 2
+        return (1 + math.cos(math.pi * (done - 1 + self.down) / self.down)) / 2 if done > 1 - self.down else 1.0
+
+
+class Plateau:
+    """Multiplied by `factor` whenever more than `patience` validations in a row brought no better score than before.
+
+    The score is the benchmark's own metric, on the validation split. It acts from the second step after
+    the validation on, since the rate is set between steps. What is remembered stands in the attributes, which the scheduler
+    keeps in checkpoints.
+
+    Args:
+        factor: what the learning rate is multiplied by.
+        patience: how many validations without a better score are borne.
+        final_factor: the least that all factors together become.
+    """
+
+    def __init__(self, factor: float, patience: int, final_factor: float = 0.0):
+        if not (0 < factor < 1 and patience >= 0 and 0 <= final_factor <= 1):
+            raise UserError(
+                f"schedule: need 0 < factor < 1, patience >= 0 and 0 <= final_factor <= 1, not {factor}, {patience} and "
+                f"{final_factor}"
+            )
+        self.factor, self.patience, self.final_factor = factor, patience, final_factor
+        self.now, self.best, self.waited = 1.0, -math.inf, 0
+
+    def observe(self, score: float) -> None:
+        """Takes a validation's score, of which higher is better."""
+        self.waited = 0 if score > self.best else self.waited + 1
+        self.best = max(self.best, score)
+        if self.waited > self.patience:
+            self.now, self.waited = max(self.now * self.factor, self.final_factor), 0
+
+    def __call__(self, epoch: float | int, epochs: float = math.inf) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a paper is trained: an optimiser waiting for parameters, and a schedule.
 
@@ -78,6 +131,8 @@ class Recipe:
 
     def scheduler(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int | float) -> LambdaLR:
         """A scheduler to be stepped after every optimiser step."""
+        if isinstance(self.schedule, Plateau):
+            return LambdaLR(optimizer, self.schedule)  # as an object, whose numbers its state_dict holds
 
         def factor(step: int) -> float:
             epoch = step / steps_per_epoch
@@ -86,3 +141,8 @@ class Recipe:
             return self.schedule(epoch, total_steps / steps_per_epoch)
 
         return LambdaLR(optimizer, factor)
+
+    def observe(self, score: float) -> None:
+        """Shows a validation's score, of which higher is better, to a schedule that depends on it."""
+        if isinstance(self.schedule, Plateau):
+            self.schedule.observe(score)

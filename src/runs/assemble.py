@@ -12,7 +12,8 @@ from typing import Any
 import hydra
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..datamodules.base import DataModule
@@ -21,12 +22,15 @@ from ..models.paper import Paper
 from ..optim.joint import optimizer_for
 from ..optim.schedules import Recipe
 from ..tasks.spec import Spec
+from .averaging import WeightAverage
 from .callbacks import Cost, FiniteGradients, Keeper, TestRecord, follow
 from .checkpoints import AtomicCheckpointIO, Checkpoints
+from .cluster import started_by_srun
 from .folder import RunFolder
 from .metrics_csv import MetricsCSV
 from .options import check_passes, check_values
 from .randomness import KeyedRandomness
+from .sharding import check_sharding
 
 TRUSTED = ("erlangen.", "torch.optim.", "lightning.")
 
@@ -73,7 +77,10 @@ def targets_in(node: Any) -> Iterator[str]:
 
 
 def build_data(config: dict[str, Any]) -> DataModule:
-    return build(config["data"], root=config["paths"]["data"], seed=config["seed"])
+    """The benchmark, in the form in which the configuration's paper takes it."""
+    check_trust(config["model"])
+    datamodule = build(config["data"], root=config["paths"]["data"], seed=config["seed"])
+    return datamodule.offered_to(hydra.utils.get_class(config["model"]["_target_"]).modalities)
 
 
 def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
@@ -92,6 +99,7 @@ def build_paper(config: dict[str, Any], spec: Spec) -> Paper:
         replace_head(paper, config)
     if config["symmetrize"]:
         paper.network = build(config["symmetrize"], network=paper.network, spec=spec)
+    check_sharding(config, paper)
     optimizer = build_optimizer(config["optimizer"])
     check_passes(optimizer.func, config["trainer"])
     optimizer = functools.partial(optimizer_for, paper, optimizer)
@@ -128,6 +136,8 @@ def quieten_lightning() -> None:
         r"The number of training batches .* is smaller than",
         r".*does not have many workers",
         r"You're resuming from a checkpoint that ended before the epoch",  # our samplers know where to go on
+        r"FSDP2-wrapped module .* returned a view",  # of the root, whose weights stay for the whole step
+        r"The .srun. command is available",  # a laptop or a login node, where one process is what was asked for
     ):
         warnings.filterwarnings("ignore", message=hint)
 
@@ -140,7 +150,7 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
     callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), FiniteGradients(), cost, TestRecord(folder.path)]
     callbacks += [follow(), Keeper(folder), keep]  # before the averaging, which ends by overwriting the weights
     if config["ema_decay"] is not None:
-        callbacks.append(EMAWeightAveraging(decay=config["ema_decay"]))
+        callbacks.append(WeightAverage(decay=config["ema_decay"]))
     if config["early_stopping_patience"] is not None:
         callbacks.append(
             EarlyStopping(
@@ -160,7 +170,7 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
         logger=loggers,
         default_root_dir=str(folder.path),  # where Lightning looks for a checkpoint of its own under SLURM
         enable_progress_bar=sys.stdout.isatty(),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if started_by_srun() else [])],
         deterministic=config["deterministic"],
         inference_mode=not any(target.gradient_of for target in paper.spec.targets),
     )

@@ -1,5 +1,6 @@
 """What is watched while a run trains: its speed, its cost, and how a person follows it."""
 
+import io
 import resource
 import sys
 import time
@@ -14,7 +15,7 @@ from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTh
 
 from ..models.paper import not_finite, sample_count
 from .checkpoints import KEY
-from .folder import RunFolder
+from .folder import RunFolder, write_bytes
 from .metrics_csv import MetricsCSV
 
 WARM_UP = 3
@@ -22,10 +23,11 @@ WARM_UP = 3
 
 
 class Cost(L.Callback):
-    """Training throughput, wall time (over all attempts of a resumed run) and peak memory."""
+    """Training throughput, what of its time is spent waiting for batches, wall time (over all attempts) and peak memory."""
 
     def __init__(self) -> None:
         self.samples, self.seconds, self.batches = 0, 0.0, 0
+        self.waiting, self.waited = 0.0, 0.0
         self.earlier, self.started = 0.0, time.monotonic()
         self.since: float | None = None
 
@@ -42,6 +44,11 @@ class Cost(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.since = None
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.waiting = time.monotonic() - self.since if self.since is not None else 0.0
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -49,17 +56,22 @@ class Cost(L.Callback):
         if self.since is not None and self.batches >= WARM_UP:
             self.samples += sample_count(batch) * trainer.world_size
             self.seconds += now - self.since
+            self.waited += self.waiting
         self.batches += 1
         self.since = now
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.since = None
+
     def summary(self) -> dict[str, float | None]:
-        """What result.json holds: samples/s (None for a run too short to tell), seconds and megabytes."""
+        """What result.json holds: samples/s and the waiting share (None for a run too short to tell), seconds, megabytes."""
         if torch.cuda.is_available():
             peak = torch.cuda.max_memory_allocated() / 2**20
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         return {
             "train_samples_per_second": self.samples / self.seconds if self.seconds else None,
+            "waiting_for_data": self.waited / self.seconds if self.seconds else None,
             "wall_time_seconds": self.wall_time,
             "peak_memory_mb": peak,
         }
@@ -147,7 +159,9 @@ class TestRecord(L.Callback):
             parts = [part for part in gathered if part]
             table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             order = np.argsort(table["id"], kind="stable")
-            np.savez_compressed(self.folder / "test.npz", **{name: values[order] for name, values in table.items()})
+            file = io.BytesIO()
+            np.savez_compressed(file, **{name: values[order] for name, values in table.items()})
+            write_bytes(self.folder / "test.npz", file.getvalue())
 
 
 class Lines(L.Callback):

@@ -123,7 +123,8 @@ class Checkpoints(L.Callback):
         self.best, self.saved_step = state["best"], state["saved_step"]
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if not all(parameter.isfinite().all() for parameter in pl_module.parameters()):
+        # the norm, because all processes of a sharded paper know it, and each only its part of the weights
+        if not torch.nn.utils.get_total_norm(list(pl_module.parameters())).isfinite():
             raise UserError(
                 f"the weights became NaN or infinite before step {trainer.global_step}; the last good checkpoint is kept: "
                 "try a lower learning rate or gradient clipping"

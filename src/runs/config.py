@@ -101,5 +101,13 @@ def current_choices() -> dict[str, str]:
 
 def available(group: str) -> list[str]:
     """The files of a config group, without `none`, which builds nothing."""
-    folder = Path(__import__("erlangen.conf", fromlist=["conf"]).__file__).parent / group
-    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "none")
+    return sorted(path.stem for path in group_folder(group).glob("*.yaml") if path.stem != "none")
+
+
+def group_file(group: str, name: str) -> dict[str, Any]:
+    """What one file of a config group holds."""
+    return OmegaConf.to_container(OmegaConf.load(group_folder(group) / f"{name}.yaml"))
+
+
+def group_folder(group: str) -> Path:
+    return Path(__import__("erlangen.conf", fromlist=["conf"]).__file__).parent / group

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..errors import UserError
 from ..models.paper import Paper
-from ..tasks.representation import PARTS
+from ..tasks.frozen import PARTS
 from .config import compose_config
 from .folder import RunFolder
 
@@ -38,7 +38,8 @@ def show_result(result: dict[str, Any], folder: RunFolder) -> None:
     what = f"{result['benchmark']}, split {result['split']}, {result['source']}"
     console.print(metric_table(f"{result['paper']} on {what}", result["metrics"]))
     speed = result["train_samples_per_second"]
-    pace = f"{speed:,.0f} samples/s in training, " if speed else ""
+    waiting = f" ({result['waiting_for_data']:.1%} of it waiting for data)" if speed else ""
+    pace = f"{speed:,.0f} samples/s in training{waiting}, " if speed else ""
     console.print(
         f"{pace}{result['wall_time_seconds']:.0f} s, {result['peak_memory_mb']:,.0f} MB at most; {folder.path}/result.json"
     )
@@ -86,6 +87,8 @@ def explain(error: BaseException) -> str:
         return (
             f"there is no {group}={name}; {group} can be {', '.join(options.split())}{nearest(name, options.split())}"
         )
+    if "Could not load 'hydra/sweeper/optuna'" in text:
+        return "hydra/sweeper=tune needs the package hydra-optuna-sweeper: pip install 'erlangen[tune]'"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         return no_such_option(unknown.group(1))

@@ -5,10 +5,10 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
-import uuid
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ import torch
 from omegaconf import OmegaConf
 
 from ..errors import UserError
+from .cluster import job, restarts
 from .config import digest
+from .lock import RunLock
+
+LOST_RANK = re.compile(
+    r"Connection (closed|reset) by peer|Broken pipe|remote process exited|[Tt]imed out waiting|NCCL \w+"
+)
+"""What torch.distributed says in the processes that are left when one has died."""
 
 
 class RunFolder:
@@ -28,6 +35,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.lock = RunLock(self.path)
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> "RunFolder":
@@ -57,20 +65,40 @@ class RunFolder:
         return OmegaConf.to_container(OmegaConf.load(path))
 
     def open(self, config: dict[str, Any]) -> None:
-        """Makes the folder ready, or raises UserError saying what it holds already."""
+        """Makes the folder ready and this process its only writer, until `close`.
+
+        Raises UserError where another process writes it, or saying what it holds already.
+        """
+        try:
+            self.lock.acquire(from_dead=restarts() > 0 and self.job == job())  # SLURM has seen to the attempt before
+            self._check_new(config)
+            if not config["resume"]:
+                self.clear()
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._check_room()
+            for left in (*self.path.glob(".*.[0-9]*"), *self.path.glob("plots/.*.[0-9]*")):
+                left.unlink()  # of an attempt that was killed in write_bytes
+            write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+            self.mark("running")
+        except OSError as error:
+            self.close()
+            raise UserError(f"cannot write the run folder {self.path}: {error.strerror} (see paths.runs)") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets other processes write the run."""
+        self.lock.release()
+
+    def _check_new(self, config: dict[str, Any]) -> None:
         if self.state != "new" and not (config["resume"] or config["overwrite"]):
             raise UserError(
                 f"{self.path} holds this run already ({self.state}, {self.progress()}): resume=true goes on with it, "
                 "overwrite=true starts afresh"
             )
-        try:
-            if not config["resume"]:
-                self.clear()
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-            self.mark("running")
-        except OSError as error:
-            raise UserError(f"cannot write the run folder {self.path}: {error.strerror} (see paths.runs)") from None
+
+    def _check_room(self) -> None:
         free = shutil.disk_usage(self.path).free
         if free < 200 << 20:
             raise UserError(
@@ -79,10 +107,16 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes what is there, at once: whoever is killed while files go leaves no half of a run under its name."""
+        rubbish = self.path.with_name(f".{self.path.name}.removed")
+        shutil.rmtree(rubbish, ignore_errors=True)  # left by a process that was killed
         if self.path.exists():
-            rubbish = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
             self.path.rename(rubbish)
             shutil.rmtree(rubbish)
+
+    @property
+    def job(self) -> str | None:
+        """The job of a SLURM cluster that wrote the state last."""
+        return read_json(self.path / "state.json").get("job")
 
     def progress(self) -> str:
         last = read_json(self.path / "state.json")
@@ -92,17 +126,22 @@ class RunFolder:
         """Writes what the run is doing, for `report` and for whoever comes next."""
         write_json(
             self.path / "state.json",
-            {"state": state, "time": now(), "host": socket.gethostname(), "pid": os.getpid(), **more},
+            {"state": state, "time": now(), "host": socket.gethostname(), "pid": os.getpid(), "job": job(), **more},
         )
 
 
 def as_user_error(error: BaseException, folder: RunFolder) -> BaseException:
-    """A UserError for a disk that is full, any other error as it is."""
+    """A UserError for what befalls a run from outside (a full disk, a process that was killed), any other error as it is."""
+    go_on = f"then resume=true goes on with {folder.path}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = error.filename or folder.path
-        return UserError(
-            f"cannot write {where}: {error.strerror}; free some space, then resume=true goes on with {folder.path}"
-        )
+        return UserError(f"cannot write {where}: {error.strerror}; free some space, {go_on}")
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, RuntimeError) and first.startswith("DataLoader worker"):
+        return UserError(f"a process that makes batches died ({first}): mend that (often memory ran out), {go_on}")
+    lost = isinstance(error, RuntimeError) and LOST_RANK.search(first)
+    if lost:
+        return UserError(f"another process of this run has ended ({lost[0]}): mend what it died of, {go_on}")
     return error
 
 
@@ -156,10 +195,18 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file at once: whoever reads it sees the old text or the new, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file at once: whoever reads it sees the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

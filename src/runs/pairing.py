@@ -9,16 +9,19 @@ from ..datamodules.base import DataModule
 from ..errors import UserError
 from ..models.paper import Paper
 from .assemble import build_data, check_trust
-from .config import available, compose_config, resolved
+from .config import available, compose_config, group_file, resolved
 
 
 def mismatch(paper: type[Paper], datamodule: DataModule) -> str:
     """Why a paper cannot be trained on a benchmark, or "" if it can."""
+    datamodule = datamodule.offered_to(paper.modalities)
     if datamodule.modality not in paper.modalities:
         return f"works on {', '.join(sorted(paper.modalities))}, and the data are {datamodule.modality}"
     missing = [protocol.__name__ for protocol in datamodule.requires if not issubclass(paper, protocol)]
     if missing:
         return f"lacks what the benchmark asks for: {', '.join(missing)}"
+    if lacking := paper.needs - set(datamodule.spec.fields):
+        return f"needs {', '.join(sorted(lacking))}, which the data do not tell"
     if "cell" in datamodule.spec.fields and not paper.periodic:
         return "knows molecules only, and the data are periodic (the network would miss the neighbours across a cell's faces)"
     for target in datamodule.spec.targets:
@@ -42,6 +45,18 @@ def check_pair(config: dict[str, Any]) -> None:
             f"model={model} fits data={', '.join(partners(model)) or '(none yet)'}; "
             f"data={data} fits model={', '.join(papers) or '(none yet)'}"
         )
+
+
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with what the pair of paper and benchmark needs and nobody chose.
+
+    That is the augmentation by which the paper's views are made of data that have one image a sample.
+    """
+    views = build_data(config).spec.fields.get("images")
+    if config["augment"] or views is None or views.shape[0] > 1:
+        return config
+    name = hydra.utils.get_class(config["model"]["_target_"]).views_by
+    return {**config, "augment": group_file("augment", name), "choices": {**config["choices"], "augment": name}}
 
 
 @functools.cache

@@ -12,9 +12,10 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from ..errors import UserError
+from .cluster import started_by_srun
 from .folder import RunFolder
 
 
@@ -22,10 +23,10 @@ def needs_own_process(config: dict[str, Any]) -> bool:
     """Whether the current job belongs to a sweep and Lightning would start its other ranks."""
     if HydraConfig.get().mode != RunMode.MULTIRUN or str(config["trainer"]["devices"]) == "1":
         return False
-    started_outside = (SLURMEnvironment, TorchElasticEnvironment)
-    return (
-        not any(kind.detect() for kind in started_outside) and not LightningEnvironment().creates_processes_externally
+    started_outside = (
+        started_by_srun() or TorchElasticEnvironment.detect() or LightningEnvironment().creates_processes_externally
     )
+    return not started_outside
 
 
 def run_in_own_process(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,18 +5,16 @@ right: probes are scored on every view of a test object (its pairs are each view
 and beside the papers' R^2 stand the usual one and the angle. Probes are trained on random views of the training objects.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss, one_hot
-from torchmetrics import Metric
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import mse_loss
 
-from ..nn.probes import ProbeRecipe, mlp, random_features, ridge, seeded_network, train_probe
-from .normalizer import Normalizer
+from ..nn.probes import mlp, random_features, ridge, seeded_network
+from .frozen import PARTS, QUICK_PENALTY, FrozenFeatures, Views
 from .poses import (
     base_translation,
     euler_to_quaternion,
@@ -27,177 +25,70 @@ from .poses import (
     relative_color,
     relative_rotation,
 )
-from .retrieval import effective_rank, neighbour_classes, places, pose_error, retrieval, spread
-from .spec import Spec
-from .task import Stage, Task
+from .retrieval import places, pose_error, retrieval
 
-log = logging.getLogger("erlangen")
-
-PARTS = {"all": "all", "inv": "invariant", "equi": "equivariant"}
-"""The suffix of a metric, and the part of the representation that it is of."""
-OUTPUTS = (*PARTS.values(), "embedded_invariant", "embedded_equivariant", "predicted_equivariant")
-"""What a paper may give for every view (models.views.self_supervised)."""
-COLLAPSED = {"rank": 2.0, "spread": 0.01}
-"""Below either, a representation is called collapsed."""
-QUICK_FEATURES, QUICK_PENALTY, QUICK_SHIFTS = 1024, 0.3, 9
-"""Of the closed-form probes that watch the training: random features, ridge penalty, pairs that each view is in."""
-
-UNITS = {
-    "top1": "%",
-    "knn": "%",
-    "rotation_r2": "",
-    "rotation_r2_uniform": "",
-    "rotation_deg": "deg",
-    "color_r2": "",
-    "translation_object_r2": "",
-    "translation_base_r2": "",
-    "mrr": "",
-    "h@1": "",
-    "h@5": "",
-    "pre": "",
-    "rank": "",
-    "spread": "",
-}
+QUICK_FEATURES, QUICK_SHIFTS = 1024, 9
+"""Of the closed-form probe of the rotation that watches the training: random features, pairs that each view is in."""
 
 
-class Views(NamedTuple):
-    """What was gathered of a split: representations by part (objects, views, channels), latents and classes."""
+class RepresentationTask(FrozenFeatures):
+    """Beside `top1` and `knn`, of each part `rotation_r2`, `_uniform` and `_deg`, `color_r2`, `mrr`, `h@1`, `h@5`, `pre`.
 
-    parts: dict[str, Float[Tensor, "objects views channels"]]
-    latents: Float[Tensor, "objects views latents"]
-    label: Int[Tensor, " objects"]
+    While a paper trains, random features and a ridge regression also give `rotation_r2_all` on the validation objects. For
+    the arguments see FrozenFeatures.
 
-    @property
-    def present(self) -> dict[str, str]:
-        """The parts to be scored: those that have channels, and not the whole twice."""
-        whole = self.parts["all"].shape[-1]
-        return {short: name for short, name in PARTS.items() if 0 < self.parts[name].shape[-1] < whole or name == "all"}
-
-
-class RepresentationTask(Task):
-    """`top1` and `knn`, `rotation_r2`, `_uniform` and `_deg`, `color_r2`, `mrr`, `h@1`, `h@5`, `pre`, by part; no loss.
-
-    While a paper trains, cheap closed-form probes of some training objects give `top1_all` and `rotation_r2_all` on the
-    validation objects; the published protocol runs once, on the test split. `rank` and `spread` tell a collapsed
-    representation, which is also said aloud.
-
-    Args:
-        spec: the benchmark's.
-        classes: how many there are.
-        train_views: batches with all views of the training objects (of the first so many), in order.
-        recipe: of the probes.
-        quick_objects: training objects for the closed-form probes.
+    Attributes:
+        rotations: predictions and truth (pairs, 4) of the last protocol's regression on the whole representation, for a plot.
     """
 
-    monitor = "top1_all"
-    better = "higher"
+    neighbours = 20
+    metrics: ClassVar[dict[str, str]] = {
+        **FrozenFeatures.metrics,
+        "rotation_r2": "",
+        "rotation_r2_uniform": "",
+        "rotation_deg": "deg",
+        "color_r2": "",
+        "translation_object_r2": "",
+        "translation_base_r2": "",
+        "mrr": "",
+        "h@1": "",
+        "h@5": "",
+        "pre": "",
+    }
 
-    def __init__(
-        self,
-        spec: Spec,
-        classes: int,
-        train_views: Callable[[int | None], Iterable[Any]],
-        recipe: ProbeRecipe,
-        quick_objects: int,
-    ):
-        super().__init__(spec)
-        self.classes, self.train_views, self.recipe, self.quick_objects = classes, train_views, recipe, quick_objects
-        self.translation = spec.fields["latents"].shape[-1] == 10
-        self.units = {f"{name}_{part}": unit for name, unit in UNITS.items() for part in PARTS}
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.translation = self.spec.fields["latents"].shape[-1] == 10
         self.units["rotation_r2_floor"] = ""
-        self.gathered = nn.ModuleDict({stage: GatheredViews() for stage in ("val", "test")})
-        self.predict: Callable[[Any], dict[str, Tensor]] | None = None
-
-    def loss(self, outputs: Mapping[str, Tensor], batch: Any, normalizer: Normalizer) -> Float[Tensor, ""]:
-        raise TypeError(f"{self.spec.benchmark} has no loss of its own: a self-supervised paper brings one")
-
-    def per_sample(self, predictions: Mapping[str, Tensor], batch: Any) -> dict[str, Float[Tensor, " samples"]]:
-        """Nothing: what a view counts is known only when the probes are trained."""
-        return {}
-
-    def score(self, stage: Stage, predict: Callable[[Any], dict[str, Tensor]], batch: Any) -> dict[str, Tensor]:
-        self.predict = predict  # the probes also need the training views
-        return super().score(stage, predict, batch)
-
-    def update(self, stage: Stage, predictions: Mapping[str, Tensor], batch: Any, variant: str = "") -> None:
-        self.gathered[stage].update(predictions, batch)
-
-    def reset(self, stage: Stage) -> None:
-        self.gathered[stage].reset()
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def compute(self, stage: Stage) -> dict[str, Tensor]:
-        views = self.gathered[stage].compute()
-        train = self.represented(self.quick_objects if stage == "val" else None)
-        metrics = self.quick(train, views) if stage == "val" else self.protocol(train, views)
-        for part, name in views.present.items():
-            features = views.parts[name].flatten(0, 1)
-            metrics |= {f"rank_{part}": effective_rank(features), f"spread_{part}": spread(features)}
-            low = {key: float(metrics[f"{key}_{part}"]) for key, limit in COLLAPSED.items()}
-            if any(low[key] < limit for key, limit in COLLAPSED.items()):
-                log.warning("COLLAPSED representation (%s): rank %.2f, spread %.3g", name, low["rank"], low["spread"])
-        return metrics
-
-    def represented(self, objects: int | None) -> Views:
-        """The representation of all views of the training objects, or of the first so many."""
-        gathered = GatheredViews()
-        for batch in self.train_views(objects):
-            batch = batch.to(self.gathered["test"].device)
-            gathered.update(self.predict(batch), batch)
-        return gathered.gathered()
+        self.rotations: tuple[Tensor, Tensor] | None = None
 
     def quick(self, train: Views, views: Views) -> dict[str, Tensor]:
-        """Closed-form probes of the whole representation: linear for the class, on random features for the rotation."""
         x, new = train.parts["all"], views.parts["all"]
-        classes = ridge(x.flatten(0, 1), one_hot(each_view(train.label, x), self.classes).float(), QUICK_PENALTY)
-        hit = classes(new.flatten(0, 1)).argmax(-1) == each_view(views.label, new)
         inputs, targets = pairs(x, train.latents, relative_rotation, shifts=min(QUICK_SHIFTS, x.shape[1] - 1))
         center, scale = inputs.mean(0), inputs.std(0).clamp(min=1e-8)
         layer = random_features(inputs.shape[-1], QUICK_FEATURES, inputs.device)
         turn = ridge(layer((inputs - center) / scale), targets, QUICK_PENALTY)
         asked, true = pairs(new, views.latents, relative_rotation)
-        return {
-            "top1_all": 100 * hit.double().mean(),
-            "rotation_r2_all": r2(turn(layer((asked - center) / scale)), true),
-        }
+        found = r2(turn(layer((asked - center) / scale)), true)
+        return {**super().quick(train, views), "rotation_r2_all": found}
 
     def protocol(self, train: Views, views: Views) -> dict[str, Tensor]:
-        """Everything that the papers report, of every part."""
-        metrics = {}
         _, true = pairs(views.parts["all"], views.latents, relative_rotation)
-        metrics["rotation_r2_floor"] = r2(true.mean(0).expand_as(true), true)
-        for part, name in views.present.items():
-            found = {
-                "top1": self.linear_accuracy(train, views, name),
-                "knn": self.neighbour_accuracy(train, views, name),
-                **self.regressions(train, views, name),
-                **self.found_again(views, part),
-            }
-            metrics |= {f"{key}_{part}": value for key, value in found.items()}
-        return metrics
+        floor = r2(true.mean(0).expand_as(true), true)
+        return {"rotation_r2_floor": floor, **super().protocol(train, views)}
 
-    def linear_accuracy(self, train: Views, views: Views, name: str) -> Tensor:
-        """A linear classifier, trained on one random view an object and epoch."""
-        x, new = train.parts[name], views.parts[name]
-
-        def draw(objects: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            view = torch.randint(x.shape[1], (len(objects),), generator=generator).to(x.device)
-            return x[objects, view], train.label[objects]
-
-        network = seeded_network(lambda: nn.Linear(x.shape[-1], self.classes), x.device)
-        probe = self.fit_probe(network, draw, len(x), cross_entropy)
-        return 100 * (probe(new.flatten(0, 1)).argmax(-1) == each_view(views.label, new)).double().mean()
-
-    def neighbour_accuracy(self, train: Views, views: Views, name: str) -> Tensor:
-        """The first view of every training object votes."""
-        new = views.parts[name]
-        chosen = neighbour_classes(new.flatten(0, 1), train.parts[name][:, 0], train.label, self.classes)
-        return 100 * (chosen == each_view(views.label, new)).double().mean()
+    def probed(self, train: Views, views: Views, part: str) -> dict[str, Tensor]:
+        return {
+            **super().probed(train, views, part),
+            **self.regressions(train, views, PARTS[part]),
+            **self.found_again(views, part),
+        }
 
     def regressions(self, train: Views, views: Views, name: str) -> dict[str, Tensor]:
         """MLPs from two concatenated views to what lies between them."""
         turns, true = self.regression(train, views, name, relative_rotation)
+        if name == "all":
+            self.rotations = turns, true
         found = {
             "rotation_r2": r2(turns, true),
             "rotation_r2_uniform": r2_uniform(turns, true),
@@ -224,10 +115,6 @@ class RepresentationTask(Task):
         network = seeded_network(lambda: mlp(2 * x.shape[-1], self.recipe.width, true.shape[-1]), x.device)
         return self.fit_probe(network, draw, len(x), mse_loss)(asked), true
 
-    def fit_probe(self, network: nn.Module, draw: Any, objects: int, loss: Any) -> Callable[[Tensor], Tensor]:
-        with torch.enable_grad():
-            return train_probe(network, draw, objects, loss, self.recipe, next(network.parameters()).device)
-
     def found_again(self, views: Views, part: str) -> dict[str, Tensor]:
         """Retrieval of each view from the prediction that the first view and the rotation between them allow.
 
@@ -247,49 +134,6 @@ class RepresentationTask(Task):
         if name != "all":
             return queries[name], candidates[name]
         return torch.cat(list(queries.values()), -1), torch.cat(list(candidates.values()), -1)
-
-
-class GatheredViews(Metric):
-    """The representations of all samples, over all processes, in the order of their ids."""
-
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in (*OUTPUTS, "latents", "label", "id"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, outputs: Mapping[str, Tensor], batch: Any) -> None:
-        for name in OUTPUTS:
-            if name in outputs:
-                getattr(self, name).append(outputs[name].float())
-        for name in ("latents", "label", "id"):
-            getattr(self, name).append(batch[name])
-
-    def compute(self) -> Views:
-        return self.gathered()
-
-    def gathered(self) -> Views:
-        """What this process has gathered; after a synchronisation, what all have."""
-        values = {name: joined(getattr(self, name)) for name in (*OUTPUTS, "latents", "label", "id")}
-        values = {name: value.clone() for name, value in values.items() if value is not None}  # out of inference mode
-        order = values.pop("id").argsort()
-        latents, label = values.pop("latents")[order], values.pop("label")[order]
-        return Views({name: value[order] for name, value in values.items()}, latents, label)
-
-
-def joined(state: Any) -> Tensor | None:
-    """A state is a list before a synchronisation and a tensor after it; None where nothing was counted."""
-    if isinstance(state, Tensor):
-        return state if len(state) else None
-    return torch.cat(state) if state else None
-
-
-def each_view(
-    label: Int[Tensor, " objects"], features: Float[Tensor, "objects views channels"]
-) -> Int[Tensor, " rows"]:
-    """The class of every view, in the order of `features.flatten(0, 1)`."""
-    return label.repeat_interleave(features.shape[1])
 
 
 def pairs(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from erlangen.bench import scaling
 from erlangen.bench.command import main
 from erlangen.bench.machine import Machine
 from erlangen.errors import UserError
@@ -65,3 +66,24 @@ def test_mistakes_are_one_line(tmp_path):
     with pytest.raises(UserError, match="whole numbers from 1 on"):
         main(["wigner", "--lmax", "0", "--output", str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+def test_scaling_compares_with_one_process(capsys, tmp_path, monkeypatch):
+    measured = {1: iter((100.0, 90.0, 110.0)), 2: iter((180.0, 170.0, 190.0))}
+    monkeypatch.setattr(scaling, "throughput", lambda root, runs, processes, batches: next(measured[processes]))
+    main(["scaling", "--processes", "2", "--json", str(tmp_path / "scaling.json")])
+    text = capsys.readouterr().out
+    assert "1.80x" in text
+    assert "90%" in text
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    assert found["ratio"] == {"1": 1.0, "2": 1.8}
+    assert found["samples_per_second"]["2"] == [180.0, 170.0, 190.0]
+    with pytest.raises(UserError, match="--batches at least 5"):
+        main(["scaling", "--batches", "2"])
+
+
+@pytest.mark.slow
+def test_scaling_measures_what_a_run_says_of_itself(qm9_root, tmp_path):
+    assert scaling.throughput(str(qm9_root), tmp_path / "runs", 2, 5) > 1
+    with pytest.raises(UserError, match="bench scaling: .* failed"):
+        scaling.throughput(str(qm9_root), tmp_path / "file" / "more", 1, 10_000)  # more than QM9 has

@@ -112,6 +112,15 @@ def test_a_row_is_held_against_the_composition_floor_of_its_own_split(runs: Runs
     assert shown(runs.path).count("÷ floor") == 1
 
 
+def test_images_are_held_against_logistic_regression(runs: Runs, shown):
+    images = {"metrics": {"acc": 80.0}, "unit": "%"}
+    runs.finished("model=linear", **images)
+    runs.finished("model=cnn", **{**images, "metrics": {"acc": 88.0}})
+    (table,) = tables(runs)
+    assert [(row.group.paper, row.to_floor) for row in table.rows] == [("linear", 1.0), ("cnn", pytest.approx(1.1))]
+    assert "measured over linear (logistic regression on the pixels)" in flat(shown(runs.path))
+
+
 def test_a_logarithm_has_no_ratio(runs: Runs):
     runs.finished("model=composition", metrics={"log_mae": -1.0, "std_mae": 0.5})
     runs.finished(metrics={"log_mae": -2.0, "std_mae": 0.1})
@@ -120,6 +129,16 @@ def test_a_logarithm_has_no_ratio(runs: Runs):
         "log_mae": None,
         "std_mae": pytest.approx(0.2),
     }
+
+
+def test_a_recipe_that_goes_beyond_the_options_here_is_for_orientation_only(runs: Runs):
+    runs.finished(*PUBLISHED_GAP)
+    (gap,) = [row for row in ALL if (row.paper, row.metric) == ("egnn", "mae_gap")]
+    for beyond, comparable in (((), True), (("a second optimiser",), False)):
+        (table,) = tables(runs, [replace(gap, beyond=beyond)])
+        standing = table.rows[0].standing
+        assert standing.comparable == comparable
+        assert standing.departures == tuple(f"without {name} (published with)" for name in beyond)
 
 
 def test_the_published_value_stands_beside_a_run_of_the_published_recipe(runs: Runs, shown):

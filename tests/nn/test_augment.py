@@ -1,5 +1,6 @@
 """Augmentation of batches: what may change changes, what may not does not, and the seed decides."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,13 @@ def each() -> list[Augment]:
 @pytest.mark.parametrize("name", available("augment"))
 def test_every_file_of_the_group_builds(name: str) -> None:
     config = OmegaConf.to_container(OmegaConf.load(Path(conf.__file__).with_name("augment") / f"{name}.yaml"))
-    batch = build(config, spec=SPEC)(batch_of(4))
-    assert batch.image.shape == (4, 3, 16, 16)
+    views = Field(level="graph", shape=(1, 3, 16, 16))
+    batch = batch_of(4)
+    batch["images"] = batch.image[:, None]
+    changed = build(config, spec=dataclasses.replace(SPEC, fields={**SPEC.fields, "images": views}))(batch)
+    assert changed.image.shape == (4, 3, 16, 16)
+    assert changed.images.shape[2:] == (3, 16, 16)
+    assert not torch.equal(changed.image, batch.image) or changed.images.shape[1] > 1
 
 
 @pytest.mark.parametrize("augment", each(), ids=lambda a: type(a).__name__)

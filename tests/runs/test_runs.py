@@ -62,7 +62,13 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("harm", [damage, truncate, Path.unlink], ids=["flipped", "truncated", "missing"])
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize(
+    "harm", [damage, truncate, empty, Path.unlink], ids=["flipped", "truncated", "empty", "missing"]
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(command: Command, harm) -> None:
     assert command(*TINY, STEPS).code == 0
     first = outcome(command.folder)
@@ -92,6 +98,16 @@ def test_a_run_killed_in_its_test_is_tested_and_not_trained_again(command: Comma
     assert command(*TINY).code == 0
     first = outcome(command.folder)
     unfinish(command.folder)
+    code, out, _ = command(*TINY, "resume=true")
+    assert code == 0
+    assert "epoch" not in out
+    assert differences(first, outcome(command.folder)) == []
+
+
+def test_a_finished_run_that_lost_its_result_is_tested_again(command: Command) -> None:
+    assert command(*TINY).code == 0
+    first = outcome(command.folder)
+    (command.folder / "result.json").unlink()
     code, out, _ = command(*TINY, "resume=true")
     assert code == 0
     assert "epoch" not in out

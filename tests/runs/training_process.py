@@ -48,13 +48,13 @@ def clean_environment() -> dict[str, str]:
 class Training:
     """One `python train.py …`, in a session of its own."""
 
-    def __init__(self, runs: Path, data: Path, *options: str, **popen: Any):
+    def __init__(self, runs: Path, data: Path, *options: str, environment: dict[str, str] | None = None, **popen: Any):
         self.runs, self.log = runs, runs.with_suffix(".log")
         runs.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(REPOSITORY / "train.py"), *options, f"paths.runs={runs}", f"paths.data={data}"]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, env=clean_environment(), **popen
+                command, stdout=log, stderr=log, start_new_session=True, env=environment or clean_environment(), **popen
             )
 
     def kill(self) -> None:

@@ -99,6 +99,21 @@ def test_a_representation_without_parts_is_scored_once() -> None:
     assert found["mrr_all"] == pytest.approx(sum(1 / n for n in range(1, VIEWS + 1)) / VIEWS)
 
 
+def test_parts_may_be_wider_than_the_whole_and_views_summed_up() -> None:
+    """Both parts are scored whatever their widths, and aggregates of some views beside them."""
+
+    def represent(batch: TensorBatch) -> dict[str, Tensor]:
+        everything = knows_everything(batch)
+        kept, moved = everything["invariant"], everything["equivariant"]
+        return {"all": kept, "invariant": kept, "equivariant": torch.cat([moved] * 2, -1), "aggregate": moved[:, :3]}
+
+    found = measured(represent, "test")
+    assert found["top1_inv"] == 100
+    assert found["rotation_r2_equi"] > 0.9
+    assert found["top1_aggregate"] < 60
+    assert set(found) <= set(task().units)
+
+
 def test_the_quick_probes_see_the_same(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "erlangen"):
         found = measured(knows_everything, "val")

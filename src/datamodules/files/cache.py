@@ -62,7 +62,8 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write the cache {folder}: {error.strerror} (see paths.data)") from None
+        reason = error.strerror or f"the disk took only a part, {error}"  # numpy's own, without the system's reason
+        raise UserError(f"cannot write the cache {folder}: {reason} (see paths.data)") from None
 
 
 def _damage(folder: Path) -> str:

@@ -135,7 +135,9 @@ def verify(path: Path, archive: Archive) -> None:
         raise UserError(f"{path} should have MD5 {archive.md5}: remove it and get it again from {archive.url}")
     pin, found = path.with_name(path.name + ".sha256"), sha256_of(path)
     if not pin.exists():
-        pin.write_text(f"{found}  {path.name}\n")
+        partial = pin.with_name(pin.name + ".part")
+        partial.write_text(f"{found}  {path.name}\n")
+        partial.replace(pin)
     elif pin.read_text().split()[0] != found:
         raise UserError(
             f"{path} has SHA-256 {found} and had another when it was first used ({pin.name}): remove both and get it again"

@@ -7,7 +7,6 @@ dresser, cup and flower pot, stool and table), so that the task is not saturated
 
 import logging
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +49,8 @@ def write_miniature(root: Path, classes: int) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".miniature.lock"):
         if not folder.exists():
-            temporary = root / f".miniature-{uuid.uuid4().hex}"
+            temporary = root / ".miniature.partial"
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
             try:
                 for name in CLASSES[classes]:
                     write_class(temporary / name, name)

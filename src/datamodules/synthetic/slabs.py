@@ -13,7 +13,6 @@ import logging
 import pickle
 import shutil
 import sys
-import uuid
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -196,7 +195,8 @@ def write_miniature(root: Path) -> Path:
             log.warning(
                 "relaxing %d slabs with EMT, once (about a minute); they are kept in %s", sum(SYSTEMS.values()), root
             )
-            temporary = root / f".miniature-{uuid.uuid4().hex}"
+            temporary = root / ".miniature.partial"
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
             try:
                 write_splits(temporary)
                 temporary.rename(folder)

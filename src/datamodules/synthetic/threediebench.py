@@ -13,7 +13,6 @@ objects.
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -115,6 +114,17 @@ def write_object(root: Path, item: Item, size: int, translation: bool) -> None:
         np.save(folder / f"latent_{view}.npy", latents[view])
 
 
+def turntable(
+    count: int, steps: int, size: int, translation: bool
+) -> tuple[UInt8[np.ndarray, "objects views size size 3"], Float[np.ndarray, "objects views latents"]]:
+    """Test objects of the first classes, turning about the vertical from -90 to 90 degrees under one light; and the latents."""
+    latents = np.zeros((steps, 10 if translation else 7))
+    latents[:, 2] = np.linspace(-np.pi / 2, np.pi / 2, steps)
+    latents[:, 3:7] = [0.6, 0.3, 1.0, 0.1]  # floor hue, and the light's theta, phi and hue
+    shapes = [make_object(Item(name, "val", 0))[0] for name in list(CLASSES)[:count]]
+    return np.stack([render(shape, latents, size) for shape in shapes]), np.stack([latents] * len(shapes))
+
+
 def items(split: str) -> Iterator[Item]:
     for name in CLASSES:
         for number in range(COUNTS[split]):
@@ -133,7 +143,8 @@ def write_miniature(root: Path, size: int, translation: bool = False) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".miniature.lock"):
         if not folder.exists():
-            temporary = root / f".miniature-{uuid.uuid4().hex}"
+            temporary = root / ".miniature.partial"
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
             try:
                 write_files(temporary, size, translation)
                 temporary.rename(folder)

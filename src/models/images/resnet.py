@@ -43,17 +43,20 @@ class ResNet(ImageClassifier):
 
 
 class ResidualStages(nn.Module):
-    """Images to the mean over pixels of the last stage."""
+    """Images to the mean over pixels of the last stage, of basic blocks or of bottlenecks."""
 
-    def __init__(self, in_channels: int, blocks: Sequence[int], channels: int, shortcut: Shortcut):
+    def __init__(
+        self, in_channels: int, blocks: Sequence[int], channels: int, shortcut: Shortcut, bottleneck: bool = False
+    ):
         super().__init__()
+        block = Bottleneck if bottleneck else BasicBlock
         self.stem = nn.Sequential(conv3x3(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU())
         layers, inputs = [], channels
         for stage, count in enumerate(blocks):
-            outputs = channels * 2**stage
+            outputs = channels * 2**stage * block.expansion
             for number in range(count):
                 stride = 2 if stage and not number else 1
-                layers.append(BasicBlock(inputs, outputs, stride, shortcut))
+                layers.append(block(inputs, outputs, stride, shortcut))
                 inputs = outputs
         self.layers = nn.Sequential(*layers)
         self.feature_channels = inputs
@@ -64,22 +67,24 @@ class ResidualStages(nn.Module):
     def forward(
         self, images: Float[Tensor, "samples channels height width"]
     ) -> Float[Tensor, "samples feature_channels"]:
+        return self.maps(images).mean((-2, -1))
+
+    def maps(
+        self, images: Float[Tensor, "samples channels height width"]
+    ) -> Float[Tensor, "samples feature_channels rows columns"]:
+        """The last stage, before the mean."""
         # channels last: a quarter quicker on a CPU
-        return self.layers(self.stem(images.contiguous(memory_format=channels_last))).mean((-2, -1))
+        return self.layers(self.stem(images.contiguous(memory_format=channels_last)))
 
 
 class BasicBlock(nn.Module):
     """ReLU(F(x) + shortcut(x)), F two convolutions of 3 x 3 (eqs. 1 and 2, figure 2)."""
 
+    expansion = 1
+
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: Shortcut):
         super().__init__()
-        self.residual = nn.Sequential(
-            conv3x3(inputs, outputs, stride),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            conv3x3(outputs, outputs),
-            nn.BatchNorm2d(outputs),
-        )
+        self.residual = self.branch(inputs, outputs, stride)
         if stride == 1 and inputs == outputs:
             self.shortcut: nn.Module = nn.Identity()
         elif shortcut == "pad":
@@ -87,8 +92,36 @@ class BasicBlock(nn.Module):
         else:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
+    def branch(self, inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            conv3x3(inputs, outputs, stride),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            conv3x3(outputs, outputs),
+            nn.BatchNorm2d(outputs),
+        )
+
     def forward(self, x: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples outputs h_out w_out"]:
         return relu(self.residual(x) + self.shortcut(x))
+
+
+class Bottleneck(BasicBlock):
+    """F narrows to a quarter by 1 x 1, convolves by 3 x 3 (with the stride, as is common) and widens again (figure 5)."""
+
+    expansion = 4
+
+    def branch(self, inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        narrow = outputs // self.expansion
+        return nn.Sequential(
+            nn.Conv2d(inputs, narrow, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            conv3x3(narrow, narrow, stride),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            nn.Conv2d(narrow, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
 
 
 class SubsampleAndPad(nn.Module):

@@ -30,7 +30,7 @@ class ViT(ImageClassifier):
 
     title = "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale"
     arxiv = "2010.11929"
-    tiny = {"layers": 2, "channels": 16, "heads": 2, "hidden": 32}
+    tiny = {"patch": 4, "layers": 2, "channels": 16, "heads": 2, "hidden": 32}
 
     def __init__(self, spec: Spec, patch: int, layers: int, channels: int, heads: int, hidden: int, dropout: float):
         super().__init__(spec)

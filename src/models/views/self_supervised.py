@@ -6,7 +6,7 @@ them.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from ..images.resnet import ResidualStages
 from ..paper import Paper, sample_count
 
 Views = Float[Tensor, "samples views channels"]
+SMALL = 32
+"""Pixels up to which images are not halved before the first stage."""
 
 
 class JointEmbedding(nn.Module):
@@ -29,21 +31,27 @@ class JointEmbedding(nn.Module):
 
     Args:
         spec: of a benchmark of views.
-        blocks, channels: of the backbone, a ResNet (images.resnet) with the stem of ImageNet's: ResNet-18 is [2, 2, 2, 2]
-            and 64, with 512 channels at its end.
+        blocks, channels: of the backbone, a ResNet (images.resnet): ResNet-18 is [2, 2, 2, 2] and 64, with 512 channels at
+            its end. Its stem is that of ImageNet's networks, or of CIFAR's for images of 32 pixels or fewer.
         projector: the widths of the projector's layers. Where there are two parts, each has a projector of its own, as wide
             as its share of the channels.
         equivariant: channels of the equivariant part.
+        bottleneck: whether the backbone is one of bottlenecks: ResNet-50 is [3, 4, 6, 3] and 64, with 2,048 channels.
     """
 
     def __init__(
-        self, spec: Spec, blocks: Sequence[int], channels: int, projector: Sequence[int], equivariant: int = 0
+        self,
+        spec: Spec,
+        blocks: Sequence[int],
+        channels: int,
+        projector: Sequence[int],
+        equivariant: int = 0,
+        bottleneck: bool = False,
     ):
         super().__init__()
-        inputs = spec.fields["images"].shape[1]
+        _, inputs, *size = spec.fields["images"].shape
         self.standardize = Standardize(inputs)
-        self.backbone = ResidualStages(inputs, blocks, channels, "project")
-        self.backbone.stem = downsampling_stem(inputs, channels)
+        self.backbone = make_backbone(inputs, blocks, channels, max(size) <= SMALL, bottleneck)
         self.feature_channels = self.backbone.feature_channels
         if not 0 <= equivariant < self.feature_channels:
             raise UserError(
@@ -91,23 +99,29 @@ class SelfSupervised(Paper):
         """Of the joined batch of all processes."""
 
     def represent(self, batch: Any) -> dict[str, Views]:
-        return self.parts(self.network.features(batch))
+        return self.parts({"representation": self.network.features(batch)})
 
-    def parts(self, features: Views) -> dict[str, Views]:
-        split = self.network.split
+    def parts(self, outputs: Mapping[str, Tensor]) -> dict[str, Views]:
+        """What is probed, by part, from the network's outputs."""
+        features, split = outputs["representation"], self.network.split
         return {"all": features, "invariant": features[..., :split], "equivariant": features[..., split:]}
+
+    def between(
+        self, source: Float[Tensor, "*batch latents"], target: Float[Tensor, "*batch latents"]
+    ) -> Float[Tensor, "*element"]:
+        """The group element that leads from one view to the other, in the form in which `act` takes it."""
+        return relative_rotation(source, target)
 
     def predict(self, batch: Any) -> dict[str, Tensor]:
         if not isinstance(self, Acts) or self.network.equivariant is None:
             return self.represent(batch)
         outputs = self(batch)
         source, latents = outputs["equivariant"][:, :1].expand_as(outputs["equivariant"]), batch.latents
-        rotations = relative_rotation(latents[:, :1].expand_as(latents), latents)
         return {
-            **self.parts(outputs["representation"]),
+            **self.parts(outputs),
             "embedded_invariant": outputs["invariant"],
             "embedded_equivariant": outputs["equivariant"],
-            "predicted_equivariant": self.act(source, rotations),
+            "predicted_equivariant": self.act(source, self.between(latents[:, :1].expand_as(latents), latents)),
         }
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
@@ -122,9 +136,19 @@ class SelfSupervised(Paper):
         self.network.standardize.fit(batch.images.flatten(0, 1) for batch in train_batches())
 
 
-def each_view(module: nn.Module, x: Views) -> Views:
+def each_view(module: Callable[[Tensor], Tensor], x: Float[Tensor, "samples views *shape"]) -> Views:
     """A module of rows applied to all views at once."""
     return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def make_backbone(
+    inputs: int, blocks: Sequence[int], channels: int, small: bool = False, bottleneck: bool = False
+) -> ResidualStages:
+    """A ResNet (images.resnet) with the stem of ImageNet's, or for small images with that of CIFAR's."""
+    backbone = ResidualStages(inputs, blocks, channels, "project", bottleneck)
+    if not small:
+        backbone.stem = downsampling_stem(inputs, channels)
+    return backbone
 
 
 def downsampling_stem(inputs: int, outputs: int) -> nn.Sequential:

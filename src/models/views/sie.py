@@ -34,6 +34,7 @@ class SIE(SelfSupervised):
     title = "Self-supervised learning of Split Invariant Equivariant representations"
     arxiv = "2302.10283"
     tiny = {"blocks": [1, 1], "channels": 8, "projector": [16, 16], "equivariant": 8}
+    needs = frozenset({"rotation"})
 
     def __init__(
         self,

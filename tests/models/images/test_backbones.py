@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pictures import batch_of, published, size, spec
 
 from erlangen.datamodules.cifar import CIFAR10
 from erlangen.datamodules.digits import Digits
@@ -10,39 +11,11 @@ from erlangen.models.images.classifier import Classifier
 from erlangen.models.images.mlp import Linear
 from erlangen.models.images.resnet import BasicBlock, SubsampleAndPad
 from erlangen.models.images.vit import SelfAttention, Transformer, ViT
-from erlangen.models.paper import Paper
 from erlangen.nn.standardize import Standardize
-from erlangen.runs.assemble import build
-from erlangen.runs.config import compose_config, resolved
 from erlangen.tasks.batch import TensorBatch
 from erlangen.tasks.classification import Classification
-from erlangen.tasks.spec import Field, Spec, Target
 
 BACKBONES = ("resnet", "resnet32", "resnet18", "vit", "mlp", "cnn", "linear")
-
-
-def spec(channels: int = 3, size: int = 32, classes: int = 10) -> Spec:
-    return Spec(
-        benchmark="pictures",
-        modality="images",
-        split="all",
-        source="miniature",
-        fields={"image": Field(level="graph", shape=(channels, size, size))},
-        targets=(Target(name="label", classes=classes),),
-    )
-
-
-def published(name: str, of: Spec) -> Paper:
-    return build(resolved(*compose_config([f"model={name}", "data=cifar10"]))["model"], spec=of)
-
-
-def size(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def batch_of(of: Spec, count: int = 4) -> TensorBatch:
-    label = torch.arange(count) % of.targets[0].classes
-    return TensorBatch(image=torch.rand(count, *of.fields["image"].shape), label=label, id=torch.arange(count))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +59,19 @@ def test_any_images_to_features_to_logits(name: str, channels: int, pixels: int,
     assert features.shape == (2, network.feature_channels)
     assert torch.equal(network(batch)["label"], network.head(features))
     assert network.head(features).shape == (2, classes)
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet32", "resnet18", "vit"])
+def test_one_step_at_the_published_width(name: str) -> None:
+    network, batch = published(name, spec()).network.train(), batch_of(spec(), 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+    before = [p.detach().clone() for p in network.parameters()]
+    loss = torch.nn.functional.cross_entropy(network(batch)["label"], batch.label)
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert sum((p.detach() != w).any() for p, w in zip(network.parameters(), before, strict=True)) > len(before) // 2
 
 
 def test_a_head_can_be_replaced() -> None:

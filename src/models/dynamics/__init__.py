@@ -1,0 +1,1 @@
+"""Papers on trajectories of particles and bodies."""
