@@ -168,7 +168,7 @@ class HyperbolicBatchNorm(nn.Module, ABC):
     def __init__(self, channels: int, c: float, limit: float, momentum: float = 0.1):
         super().__init__()
         self.c, self.momentum, self.edge = c, momentum, Edge(limit)
-        self.gamma = nn.Parameter(torch.ones(()))
+        self.gamma = nn.Parameter(torch.ones(1))
         self.beta = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(()))

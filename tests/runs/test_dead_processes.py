@@ -55,7 +55,7 @@ def test_a_dead_worker_ends_the_run_in_one_line(tmp_path: Path) -> None:
     assert time.monotonic() - began < IN_TIME
     assert "Traceback" not in run.output
     (error,) = [line for line in run.output.splitlines() if line.startswith("error: ")]
-    assert error.startswith("error: a process that makes batches died (DataLoader worker (pid ")
+    assert error.startswith("error: a process that makes batches died (DataLoader worker (pid")
     assert error.endswith(f"then resume=true goes on with {run.folder}")
     assert json.loads((run.folder / "state.json").read_text())["state"] == "failed"
     assert_nothing_half_written(run.folder)

@@ -49,7 +49,9 @@ def tiny(model: str, data: str, *options: str) -> Paper:
     config = resolved(*compose_config([f"model={model}", f"data={data}", "kernels=reference", *sizes, *options]))
     datamodule = default_data(data)
     paper = build_paper(config, datamodule.spec)
-    paper.prepare(datamodule.task, unit_statistics(datamodule.spec), list)
+    paper.prepare(
+        datamodule.task, unit_statistics(datamodule.spec), lambda: [synthetic_batch(datamodule.spec, 16, seed=9)]
+    )
     return paper.train()
 
 
