@@ -87,7 +87,10 @@ class FullySharded(ModelParallelStrategy):
 
     @torch.no_grad()
     def share_buffers(self) -> None:
-        """Every process takes the first one's buffers (running means, masks), as DDP does at every step."""
+        """Every process takes the first one's buffers (running means, masks).
+
+        DDP does so at every step but the first after a validation.
+        """
         kinds: dict[torch.dtype, list[Tensor]] = defaultdict(list)
         for buffer in self.lightning_module.buffers():
             kinds[buffer.dtype].append(buffer)

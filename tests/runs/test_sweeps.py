@@ -1,8 +1,10 @@
 """Sweeps: one folder a job, every job as if its command had been given alone."""
 
 import json
+import os
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from runs.command import TINY, Command
@@ -101,9 +103,10 @@ def test_of_a_finished_sweep_the_report_says_its_numbers_only(command: Command) 
 
 
 def reported(command: Command) -> str:
-    """What `erlangen report` prints of the runs, without its line breaks."""
+    """What `erlangen report` prints of the runs on a wide terminal, without its line breaks."""
     command.capfd.readouterr()
-    report.main([str(command.runs)])
+    with patch.dict(os.environ, COLUMNS="240"):
+        report.main([str(command.runs)])
     return " ".join(command.capfd.readouterr().out.split())
 
 
