@@ -71,7 +71,12 @@ def pairs(quick: bool) -> list[tuple[str, tuple[int, ...], nn.Module, nn.Module]
                 ),
             ]
     for what, samples, stages, twin in (
-        ("HCNN ResNet-18", 16, partial(LorentzStages, channels=64, shortcut="project", c=1.0), 64),
+        (
+            "HCNN ResNet-18",
+            16,
+            partial(LorentzStages, channels=64, shortcut="project", c=1.0, lr=0.1, momentum=0.9),
+            64,
+        ),
         ("Poincaré ResNet-20", 128, partial(PoincareStages, channels=[8, 16, 32], c=0.1), 8),
     ):
         blocks = [2, 2, 2, 2] if twin == 64 else [3, 3, 3]

@@ -54,8 +54,7 @@ class HCNN(ImageClassifier):
             raise UserError(f"model.shortcut must be pad or project, not {shortcut!r}")
         if c <= 0:
             raise UserError(f"model.c={c}: the curvature is -c, and c must be positive")
-        stages = LorentzStages(spec.fields["image"].shape[0], blocks, channels, shortcut, c)
-        stages.lr, stages.momentum = lr, momentum
+        stages = LorentzStages(spec.fields["image"].shape[0], blocks, channels, shortcut, c, lr, momentum)
         self.network = Classifier(spec, stages)
         self.network.head = LorentzMLR(stages.feature_channels, self.network.target.classes, c)
 
@@ -67,16 +66,23 @@ class HCNN(ImageClassifier):
 class LorentzStages(ResidualStages):
     """A residual network's stages with Lorentzian layers; pixels are lifted to the hyperboloid.
 
-    Attributes:
-        lr, momentum: of the optimiser of all batch norms' means.
+    Args:
+        in_channels: of the images.
+        blocks, channels, shortcut, c, lr, momentum: see HCNN.
     """
 
-    lr: float
-    momentum: float
-
-    def __init__(self, in_channels: int, blocks: Sequence[int], channels: int, shortcut: str, c: float):
+    def __init__(
+        self,
+        in_channels: int,
+        blocks: Sequence[int],
+        channels: int,
+        shortcut: str,
+        c: float,
+        lr: float,
+        momentum: float,
+    ):
         super().__init__(in_channels, blocks, channels, shortcut)
-        self.c = c
+        self.c, self.lr, self.momentum = c, lr, momentum
 
         def convolution(layer: nn.Conv2d) -> LorentzConv2d:
             (kernel, _), (stride, _), (padding, _) = layer.kernel_size, layer.stride, layer.padding
