@@ -166,9 +166,8 @@ def git_commit() -> str:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, check=True
         ).stdout
-        changed = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=source, capture_output=True, text=True, check=True
-        ).stdout
+        status = ["git", "--no-optional-locks", "status", "--porcelain"]  # a killed run must leave no lock behind
+        changed = subprocess.run(status, cwd=source, capture_output=True, text=True, check=True).stdout
     except (subprocess.CalledProcessError, FileNotFoundError):
         return ""
     return head.strip() + ("+" if changed.strip() else "")
