@@ -46,7 +46,7 @@ def job_errors() -> Iterator[None]:
     """UserError, in one line, for a job that could not be sent or never came back."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # submitit is an extra, whose classes cannot be named here; others go on
         said = said_of_job(error)
         if said is None:
             raise

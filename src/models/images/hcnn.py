@@ -5,8 +5,8 @@ Bdeir, Schwethelm, Landwehr; ICLR 2024, arXiv:2303.15919.
 ResNet-18 for small images on the hyperboloid of curvature -c (section 5.1): every convolution, batch norm, the pooling and the
 classifier are Lorentzian. A feature map holds the space part of a point at every pixel, on which ReLU and the
 residual connections act. Batch norms' means are points too, and are moved by Riemannian SGD whatever optimiser trains the
-rest. The authors' code differs from the paper in batch norm, which divides by the mean distance instead of the root of the
-mean square, and takes centroids of the images' centroids.
+rest. Batch norm divides by the root of the mean squared distance from one centroid of all pixels; the authors' code divides by
+the mean distance, and takes centroids of the images' centroids.
 """
 
 from collections.abc import Sequence
