@@ -86,8 +86,7 @@ def test_a_node_that_falls_silent(cluster: Cluster, whole: dict, runs: Path) -> 
     cluster("scontrol", "update", "nodename=n2", "state=down", "reason=silent")  # as after SlurmdTimeout
     cluster.wait_for(job, "PENDING", log)
     send(lost, signal.SIGKILL)
-    cluster.start_slurmd("n2")
-    cluster("scontrol", "update", "nodename=n2", "state=resume")
+    cluster.start_slurmd("n2")  # which brings the node back (ReturnToService)
     cluster.wait_for(job, "COMPLETED", log)
     assert cluster.restarts(job) == 1
     assert not says(log, "told to end")
