@@ -47,12 +47,12 @@ class AtomBatches(EpochBatches):
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self.seed, self.epoch])
         bins = self.steps * self.world_size
-        members, bounds = balanced(self.sizes, bins, rng.permutation(len(self.sizes)))
+        dealt = balanced(self.sizes, bins, rng.permutation(numbers(len(self.sizes))))
         places = rng.permutation(bins)
         for step in range(self.start, self.steps):
             place = places[step * self.world_size + self.rank]
             seed = seed_for(self.seed, "train data", self.rank, self.epoch, step)
-            yield Draw(seed, members[bounds[place] : bounds[place + 1]])
+            yield Draw(seed, members(dealt[:, place]))
 
 
 class AtomBatchesInOrder(InOrder):
@@ -77,30 +77,50 @@ class AtomBatchesInOrder(InOrder):
         return self.steps
 
     def __iter__(self) -> Iterator[Draw]:
-        members, bounds = balanced(self.sizes, self.steps * self.world_size, np.arange(len(self.sizes)))
+        dealt = balanced(self.sizes, self.steps * self.world_size, numbers(len(self.sizes)))
         for step in range(self.steps):
             place = step * self.world_size + self.rank
             seed = seed_for(0, "eval data", self.rank, 0, step)
-            yield Draw(seed, np.sort(members[bounds[place] : bounds[place + 1]]))
+            yield Draw(seed, np.sort(members(dealt[:, place])))
 
 
 def balanced(
     sizes: Int[np.ndarray, " samples"], bins: int, order: Int[np.ndarray, " samples"]
-) -> tuple[Int[np.ndarray, " samples"], Int[np.ndarray, " bins_plus_1"]]:
-    """Shares samples among bins: the samples bin after bin, and where each bin begins (and the last one ends).
+) -> Int[np.ndarray, "rounds bins"]:
+    """Shares samples among bins: each bin's samples in a column; the last row has -1 where it has none.
 
     Samples are dealt out from the largest to the smallest, one to each bin in a round, in every round the larger ones to the
     bins that have least. `order` decides between samples of the same size, and so does not change what bins sum up to.
     """
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    load, bin_of = np.zeros(bins, np.int64), np.empty(len(order), np.int64)
-    for first in range(0, len(order), bins):
-        dealt = order[first : first + bins]
-        lightest = np.argsort(load, kind="stable")[: len(dealt)]
-        bin_of[first : first + bins] = lightest
-        load[lightest] += sizes[dealt]
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(bin_of, minlength=bins))])
-    return order[np.argsort(bin_of, kind="stable")], bounds
+    order = order[largest_first(sizes[order])]
+    dealt = np.full((-(-len(order) // bins), bins), -1, order.dtype)
+    load = np.zeros(bins, np.int64)
+    for row, first in zip(dealt, range(0, len(order), bins), strict=True):
+        samples = order[first : first + bins]
+        lightest = np.argsort(load, kind="stable")[: len(samples)]
+        row[lightest] = samples
+        load[lightest] += sizes[samples]
+    return dealt
+
+
+def largest_first(sizes: Int[np.ndarray, " samples"]) -> Int[np.ndarray, " samples"]:
+    """np.argsort(-sizes, kind="stable") in a third of its memory: numbers are sorted in place."""
+    keys = sizes.astype(np.int64)
+    keys *= -(2**32)
+    keys += numbers(len(sizes))
+    keys.sort()
+    keys &= 2**32 - 1
+    return keys
+
+
+def members(column: Int[np.ndarray, " rounds"]) -> Int[np.ndarray, " batch"]:
+    """The samples of one bin."""
+    return column[column >= 0].astype(np.int64)
+
+
+def numbers(count: int) -> Int[np.ndarray, " count"]:
+    """0, 1, ... in as little memory as they and -1 need."""
+    return np.arange(count, dtype=np.min_scalar_type(-1 - count))
 
 
 def count_steps(sizes: Int[np.ndarray, " samples"], batch_size: int, max_atoms: int | None, world_size: int) -> int:
@@ -126,5 +146,5 @@ def count_steps(sizes: Int[np.ndarray, " samples"], batch_size: int, max_atoms: 
 
 def largest(sizes: Int[np.ndarray, " samples"], bins: int) -> int:
     """The most atoms in a bin."""
-    members, bounds = balanced(sizes, bins, np.arange(len(sizes)))
-    return int(np.add.reduceat(sizes[members], bounds[:-1]).max())
+    dealt = balanced(sizes, bins, numbers(len(sizes)))
+    return int(np.where(dealt < 0, 0, sizes[dealt]).sum(0, dtype=np.int64).max())

@@ -50,6 +50,16 @@ class DataModule(L.LightningDataModule, ABC):
     def spec(self) -> Spec:
         """Known without data, whatever their size."""
 
+    @property
+    def training_samples(self) -> int | None:
+        """How many samples an epoch has, or None where only the data tell."""
+        return None
+
+    @property
+    def atoms_per_sample(self) -> float | None:
+        """The mean number of atoms of a training sample, or None where only the data tell, or there are no atoms."""
+        return None
+
     @abstractmethod
     def load(self) -> dict[str, Dataset]:
         """The splits "train", "val" and "test"; whatever they need is fetched, made or found here."""

@@ -85,6 +85,10 @@ class GWL(DataModule):
         )
 
     @property
+    def training_samples(self) -> int:
+        return 2
+
+    @property
     def task(self) -> "ToldApart":
         return ToldApart(self.spec)
 

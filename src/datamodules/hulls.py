@@ -72,6 +72,10 @@ class Hulls(DataModule):
         )
 
     @property
+    def training_samples(self) -> int:
+        return self.sizes["train"]
+
+    @property
     def task(self) -> MeanSquaredError:
         return MeanSquaredError(self.spec)
 

@@ -137,6 +137,10 @@ class ImageBenchmark(DataModule):
         return {"image": Field(level="graph", shape=self.shape)}
 
     @property
+    def training_samples(self) -> int:
+        return self.sizes["train"]
+
+    @property
     def task(self) -> ImageClassification:
         return ImageClassification(self.spec, self.rotated_test)
 

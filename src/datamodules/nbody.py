@@ -88,6 +88,10 @@ class NBody(DataModule):
         )
 
     @property
+    def training_samples(self) -> int:
+        return self.sizes["train"]
+
+    @property
     def task(self) -> MeanSquaredError:
         return MeanSquaredError(self.spec)
 

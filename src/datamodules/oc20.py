@@ -20,7 +20,7 @@ from ..tasks.oc20 import InitialStructureToRelaxedEnergy, OC20Task, StructureToE
 from ..tasks.spec import Field, Spec, Target
 from .atom_batches import AtomBatches, AtomBatchesInOrder
 from .base import DataModule
-from .files.oc20_official import SIZES, VALIDATION, Place, check_count, open_split
+from .files.oc20_official import SIZES, TOGETHER, VALIDATION, Place, check_count, open_split, training_count
 from .structures import Part, StructureDataset, index_of, wanted_energies
 from .synthetic.slabs import write_miniature
 
@@ -34,16 +34,20 @@ NORMALIZERS = {
 }
 """eV, mean and standard deviation of referenced energies that the published recipes use (fairchem's configs/oc20)."""
 
+ATOMS = 77.81317
+"""Mean atoms of a structure (of IS2RE 100k, as the published networks have it)."""
+
 
 class OC20(DataModule):
     """OC20's S2EF or IS2RE, or its miniature: slabs with adsorbates labelled by the EMT potential.
 
     Args:
-        source: official (in root/oc20, downloaded there if it is missing: from 344 MB for 200K up to 225 GB for all, and as
-            much again unpacked; 5 to 7 GB for the validation splits), miniature, or auto: official if it is there, else the
-            miniature.
+        source: official (in root/oc20, downloaded there if it is missing: from 344 MB for 200K up to 225 GB for all, 42 GB
+            more with MD, and as much again unpacked; 5 to 7 GB for the validation splits), miniature, or auto: official if it
+            is there, else the miniature.
         task: s2ef or is2re.
-        size: of the training split: 200K, 2M, 20M or all for S2EF; 10k, 100k or all for IS2RE. The miniature has one size.
+        size: of the training split: 200K, 2M, 20M, all or all_md (all, and molecular dynamics) for S2EF; 10k, 100k or all for
+            IS2RE. The miniature has one size.
         reference: whether energies are adsorption energies, as in all published numbers, or totals. Files that hold the
             other kind are refused where they say nothing that it could be mended with.
         energy_coefficient, force_coefficient: of the two terms of the loss; for S2EF.
@@ -79,6 +83,8 @@ class OC20(DataModule):
             raise UserError(f"data.task must be s2ef or is2re, not {task!r}")
         if size not in SIZES[task]:
             raise UserError(f"data.size: {task} has no training split {size!r}; it has {', '.join(SIZES[task])}")
+        if size in TOGETHER and train_size is not None:
+            raise UserError(f"data.train_size: size={size} is two sets, to be kept whole; use size=2M or all")
         if task == "is2re" and not reference:
             raise UserError(
                 "data.reference=false: IS2RE is published with referenced energies only; use data.reference=true"
@@ -95,7 +101,8 @@ class OC20(DataModule):
     @cached_property
     def source(self) -> Literal["official", "miniature"]:
         if self.asked == "auto":
-            return "official" if Place(self.folder, self.kind, self.size, "train").present else "miniature"
+            places = [Place(self.folder, self.kind, size, "train") for size in TOGETHER.get(self.size, (self.size,))]
+            return "official" if all(place.present for place in places) else "miniature"
         return "official" if self.asked == "official" else "miniature"
 
     @property
@@ -121,6 +128,16 @@ class OC20(DataModule):
         )
 
     @property
+    def training_samples(self) -> int | None:
+        if self.source == "miniature":
+            return None
+        return self.sizes["train"] or training_count(self.kind, self.size)
+
+    @property
+    def atoms_per_sample(self) -> float | None:
+        return ATOMS if self.source == "official" else None
+
+    @property
     def task(self) -> OC20Task:
         if self.kind == "is2re":
             return InitialStructureToRelaxedEnergy(self.spec)
@@ -137,20 +154,21 @@ class OC20(DataModule):
                     folder,
                 )
             folder = write_miniature(folder)
-        parts = {split: self.part(folder, split) for split in ("train", *VALIDATION)}
-        tests = [self.subset(part, "test") for split, part in parts.items() if split != "train"]
+        official = self.source == "official"
+        sizes = TOGETHER.get(self.size, (self.size,)) if official else (SIZES[self.kind][0],)
+        train = [self.part(folder, "train", size) for size in sizes]
+        parts = [self.part(folder, split, sizes[0]) for split in VALIDATION]
         return {
-            "train": self.dataset([self.subset(parts["train"], "train")]),
-            "val": self.dataset([self.subset(parts["val_id"], "val")]),
-            "test": self.dataset(tests),
+            "train": self.dataset([self.subset(part, "train") for part in train]),
+            "val": self.dataset([self.subset(parts[0], "val")]),
+            "test": self.dataset([self.subset(part, "test") for part in parts]),
         }
 
     def dataset(self, parts: list[Part]) -> StructureDataset:
         return StructureDataset(parts, forces=self.kind == "s2ef", known=ELEMENTS[-1])
 
-    def part(self, folder: Path, split: str) -> Part:
+    def part(self, folder: Path, split: str, size: str) -> Part:
         """All of a split of the files."""
-        size = self.size if self.source == "official" else SIZES[self.kind][0]
         place = Place(folder, self.kind, size, split)
         store = open_split(place)
         if self.source == "official":

@@ -110,6 +110,10 @@ class QM9(DataModule):
         )
 
     @property
+    def training_samples(self) -> int:
+        return self.sizes["train"]
+
+    @property
     def task(self) -> Regression:
         return Regression(self.spec, self.statistics)
 

@@ -169,6 +169,12 @@ class ThreeDIEBench(DataModule):
         )
 
     @property
+    def training_samples(self) -> int | None:
+        if self.source == "miniature":
+            return None
+        return OFFICIAL_SIZES[0] - max(1, round(self.val_fraction * OFFICIAL_SIZES[0]))
+
+    @property
     def task(self) -> RepresentationTask:
         return RepresentationTask(self.spec, CLASSES[self.source], self.train_views, self.recipe, self.quick_objects)
 

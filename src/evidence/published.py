@@ -17,10 +17,11 @@ A file in published/, one for each paper, or for each paper and benchmark:
           origin: secondary             # primary: the paper or its code; secondary: quoted by others; ...
           confidence: verified          # read there; or recollected: not verified, and shown as such
           note: ...                     # "" if left out
+          cost: 1412 V100-hours         # what the training took, as published ("" if left out)
         results:                        # the first is the headline
           - {metric: mae_gap, value: 48, unit: meV, overrides: ["data.targets=[gap]", optimizer.lr=1.0e-3]}
 
-`metric` and `unit` are ours (the task's); `overrides` are added to `experiment=...` and complete the recipe of that very
+A protocol may name another `paper`, a size of its own for instance. `metric` and `unit` are ours (the task's); `overrides` are added to `experiment=...` and complete the recipe of that very
 number. All published values are of the benchmark's official data.
 """
 
@@ -60,6 +61,7 @@ class Published:
     beyond: tuple[str, ...] = ()
     variant: str = ""
     note: str = ""
+    cost: str = ""
 
     def recipe(self) -> dict[str, Any]:
         """The resolved configuration that the number was published for."""

@@ -45,11 +45,11 @@ def departures(
 
     Args:
         run, published: resolved configurations.
-        world_size: processes of the run; a published recipe is for one.
+        world_size: processes of the run.
         indifferent: further options that do not matter, e.g. "data.reader".
     """
     ignored = INDIFFERENT | frozenset(indifferent)
-    mine, theirs = samples_per_step(run, world_size), samples_per_step(published, 1)
+    mine, theirs = samples_per_step(run, world_size), samples_per_step(published, processes(published))
     found = list(compare(run, published, ignored | {"data.batch_size", "trainer.accumulate_grad_batches"}))
     if mine != theirs:
         found.append(("samples per step", mine, theirs))
@@ -60,6 +60,12 @@ def samples_per_step(config: dict[str, Any], world_size: int) -> int | None:
     """How many samples one step of the optimiser sees."""
     size = config["data"].get("batch_size")
     return size and size * config["trainer"]["accumulate_grad_batches"] * world_size
+
+
+def processes(config: dict[str, Any]) -> int:
+    """How many processes a configuration asks for by number; one where it takes what a machine has."""
+    trainer = config["trainer"]
+    return trainer["num_nodes"] * (trainer["devices"] if isinstance(trainer["devices"], int) else 1)
 
 
 def settings(configs: list[dict[str, Any]]) -> list[list[str]]:

@@ -13,7 +13,7 @@ from ..geometry.rotations import random_rotations
 from ..geometry.wigner import representation
 from .spec import Field, Spec
 
-Element = Literal["rotation", "reflection", "translation", "permutation"]
+Element = Literal["rotation", "reflection", "translation", "permutation", "scaling"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,15 @@ E3 = exact("rotation", "reflection", "translation", "permutation")
 
 @dataclass(frozen=True)
 class Motion:
-    """x -> orthogonal @ x + translation, after reordering the nodes by `order` (new node k is old node order[k])."""
+    """x -> scale orthogonal @ x + translation, after reordering the nodes by `order` (new node k is old node order[k]).
+
+    Only positions are scaled, the fields that a translation moves; a velocity or a unit normal is none.
+    """
 
     orthogonal: Float[Tensor, "dim dim"]
     translation: Float[Tensor, " dim"]
     order: Int[Tensor, " nodes"] | None = None
+    scale: float = 1.0
 
     def act(self, value: Tensor, field: Field) -> Tensor:
         """The moved field. Integer fields and scalars only follow the reordering."""
@@ -56,7 +60,7 @@ class Motion:
             return value
         turn = turn_of(field.irreps, self.orthogonal.to(value))
         value = value @ turn.mT if value.ndim > 1 else value * turn[0, 0]  # a pseudoscalar, one number a row
-        return value + self.translation.to(value) if field.translates else value
+        return self.scale * value + self.translation.to(value) if field.translates else value
 
 
 def turn_of(irreps: str, orthogonal: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch size size"]:
@@ -101,7 +105,8 @@ def fields_and_targets(spec: Spec) -> Mapping[str, Field]:
 
 
 def random_motion(element: Element, batch: Any, generator: torch.Generator) -> Motion:
-    """A random element of the kind named; a reflection is an improper rotation, a translation is of the order of 10 units.
+    """A random element of the kind named; a reflection is an improper rotation, a translation is of the order of 10 units, a
+    scaling by between 1/4 and 4.
 
     It moves the space that the batch's positions lie in, of three dimensions or another number.
     """
@@ -112,6 +117,7 @@ def random_motion(element: Element, batch: Any, generator: torch.Generator) -> M
         "reflection": lambda: Motion(random_rotation(dim, generator) @ mirror(dim), zero),
         "translation": lambda: Motion(identity, 10 * torch.randn(dim, generator=generator, dtype=torch.float64)),
         "permutation": lambda: Motion(identity, zero, shuffle_within(batch.ptr, generator)),
+        "scaling": lambda: Motion(identity, zero, scale=4 ** (2 * float(torch.rand((), generator=generator)) - 1)),
     }
     return turn[element]()
 

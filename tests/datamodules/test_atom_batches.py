@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erlangen.datamodules.atom_batches import AtomBatches, AtomBatchesInOrder, balanced
+from erlangen.datamodules.atom_batches import AtomBatches, AtomBatchesInOrder, balanced, largest_first
 from erlangen.errors import UserError
 
 counts = st.lists(st.integers(1, 225), min_size=6, max_size=200).map(np.array)
@@ -60,12 +60,16 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(sizes: np.ndarray, batch_size:
 
 def test_sizes_of_oc20_are_balanced_to_a_few_atoms_and_epochs_differ() -> None:
     sizes = np.random.default_rng(0).gamma(4.0, 18.0, 20_000).astype(int).clip(7, 225)
-    members, bounds = balanced(sizes, 20_000 // 16, np.arange(20_000))
-    atoms = np.add.reduceat(sizes[members], bounds[:-1])
+    atoms = sizes[balanced(sizes, 20_000 // 16, np.arange(20_000))].sum(0)
     assert atoms.max() - atoms.min() <= 0.02 * atoms.mean()
     epochs = [[draw.indices.tolist() for draw in AtomBatches(sizes, 16, None, 1, epoch=epoch)] for epoch in (0, 0, 1)]
     assert epochs[0] == epochs[1]
     assert epochs[0] != epochs[2]
+
+
+@given(sizes=counts)
+def test_samples_of_one_size_keep_their_order(sizes: np.ndarray) -> None:
+    assert largest_first(sizes).tolist() == np.argsort(-sizes, kind="stable").tolist()
 
 
 def test_the_cap_costs_few_batches() -> None:

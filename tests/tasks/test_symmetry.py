@@ -52,3 +52,14 @@ def test_a_pseudoscalar_has_one_number_a_row(generator: torch.Generator) -> None
     handedness = torch.randn(4, generator=generator)
     torch.testing.assert_close(mirror.act(handedness, Field("graph", "0o")), -handedness)
     torch.testing.assert_close(mirror.act(handedness[:, None], Field("graph", "0o")), -handedness[:, None])
+
+
+def test_only_positions_are_scaled(generator: torch.Generator) -> None:
+    spec = default_data("nbody").spec
+    batch = synthetic_batch(spec)
+    motion = random_motion("scaling", batch, generator)
+    assert 1 / 4 <= motion.scale <= 4
+    assert motion.scale != 1
+    moved = act(batch, motion, spec)
+    torch.testing.assert_close(moved.pos, motion.scale * batch.pos)
+    assert torch.equal(moved.vel, batch.vel)

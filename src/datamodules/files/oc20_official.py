@@ -21,7 +21,9 @@ from .oc20_lmdb import PickledStructures
 log = logging.getLogger("erlangen")
 
 URL = "https://dl.fbaipublicfiles.com/opencatalystproject/data/"
-SIZES = {"s2ef": ("200K", "2M", "20M", "all"), "is2re": ("10k", "100k", "all")}
+SIZES = {"s2ef": ("200K", "2M", "20M", "all", "all_md"), "is2re": ("10k", "100k", "all")}
+TOGETHER = {"all_md": ("all", "md")}
+"""Sizes that are made of several archives: All+MD adds molecular dynamics to all relaxations."""
 VALIDATION = ("val_id", "val_ood_ads", "val_ood_cat", "val_ood_both")
 
 
@@ -42,12 +44,21 @@ S2EF = {
     "2M": Archive("s2ef_train_2M.tar", "953474cb93f0b08cdc523399f03f7c36", 2_000_000),
     "20M": Archive("s2ef_train_20M.tar", "863bc983245ffc0285305a1850e19cf7", 20_000_000),
     "all": Archive("s2ef_train_all.tar", "12a7087bfd189a06ccbec9bc7add2bcd", 133_934_018),
+    "md": Archive("s2ef_md.tar", "9fed845aaab8fb4bf85e3a8db57796e0", 38_315_405),
     "val_id": Archive("s2ef_val_id.tar", "f57f7f5c1302637940f2cc858e789410", 999_866),
     "val_ood_ads": Archive("s2ef_val_ood_ads.tar", "431ab0d7557a4639605ba8b67793f053", 999_838),
     "val_ood_cat": Archive("s2ef_val_ood_cat.tar", "532d6cd1fe541a0ddb0aa0f99962b7db", 999_809),
     "val_ood_both": Archive("s2ef_val_ood_both.tar", "5731862978d80502bbf7017d68c2c729", 999_944),
 }
 IS2RE = Archive("is2res_train_val_test_lmdbs.tar.gz", "cfc04dd2f87b4102ab2f607240d25fb1")
+IS2RE_COUNTS = {"10k": 10_000, "100k": 100_000, "all": 460_328}
+
+
+def training_count(task: str, size: str) -> int:
+    """How many structures the official training split of a task and a size has."""
+    if task == "is2re":
+        return IS2RE_COUNTS[size]
+    return sum(S2EF[part].count for part in TOGETHER.get(size, (size,)))
 
 
 class Place(NamedTuple):
@@ -56,7 +67,7 @@ class Place(NamedTuple):
     Args:
         folder: all of OC20.
         task: s2ef or is2re.
-        size: of the training split.
+        size: of the training split; one that is made of one archive.
         split: train or one of `VALIDATION`.
     """
 

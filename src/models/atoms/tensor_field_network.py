@@ -241,4 +241,4 @@ class Nonlinearity(nn.Module):
 
 def degrees(lmax: int) -> Int[Tensor, " components"]:
     """The degree of every component of 0..lmax."""
-    return torch.arange(lmax + 1).repeat_interleave(2 * torch.arange(lmax + 1) + 1)
+    return torch.arange(lmax + 1).repeat_interleave(2 * torch.arange(lmax + 1) + 1, output_size=(lmax + 1) ** 2)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ... import kernels
 from ...errors import UserError
+from ...geometry.eigen3 import least_eigenvectors
 from ...kernels import Kernels
 from ...nn.clouds import BatchNorm, cloud_mean, point_mlp
 from ...tasks.spec import Spec
@@ -295,9 +296,9 @@ def least_axes(offset: Float[Tensor, "sets size 3"]) -> Float[Tensor, "sets 3"]:
     farthest = distance.amax(1, keepdim=True)
     weight = farthest - distance
     weight = torch.where(weight.amax(1, keepdim=True) > SAME * farthest, weight, 1)
-    values, axes = torch.linalg.eigh((weight * wide).mT @ wide)
+    values, axes = least_eigenvectors((weight * wide).mT @ wide)
     determined = values[:, 1] - values[:, 0] > SAME * values[:, 2]
-    return torch.where(determined[:, None], axes[..., 0], 0).to(offset.dtype)
+    return torch.where(determined[:, None], axes, 0).to(offset.dtype)
 
 
 def around(

@@ -18,7 +18,7 @@ from ...kernels import Kernels
 from ...nn.clouds import cloud_matmul, cloud_max
 from ...nn.frames import centroids, covariances
 from ...tasks.spec import Spec
-from ...tasks.symmetry import E3
+from ...tasks.symmetry import E3, exact
 from .dgcnn import DGCNN, DGCNNNetwork
 from .pointnet import PointNet, PointNetNetwork
 
@@ -51,7 +51,7 @@ class TinvPointNet(PointNet):
 class InvariantInput:
     """Puts initial representations in the place of positions and normals, for whatever network comes next."""
 
-    symmetries = E3
+    symmetries = (*E3, *exact("scaling"))
 
     def features(self, batch: Any) -> Float[Tensor, "samples channels"]:
         invariant = batch.clone()
