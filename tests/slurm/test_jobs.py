@@ -1,9 +1,11 @@
 """What is sent to the cluster, and what comes back: sweeps, resources, and jobs that fail."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,19 @@ def test_the_other_rank_of_a_dead_one_does_not_wait(cluster: Cluster, runs: Path
     assert "Traceback" not in sent.output
     job = sent_job(runs)
     assert cluster.state(job) == "FAILED"
+
+
+def test_a_job_takes_less_than_ten_seconds_beside_its_imports(cluster: Cluster, runs: Path) -> None:
+    profiled = "hydra.launcher.setup=[export PYTHONPROFILEIMPORTTIME=1]"
+    sent = cluster.train(runs, *LAUNCH, *ONE, "trainer.max_epochs=1", profiled)
+    assert sent.finish() == 0, sent.output
+    job = sent_job(runs)
+    log = (runs / ".slurm" / f"{job}_0_log.err").read_text()
+    imports = sum(int(microseconds) for microseconds in re.findall(r"^import time: +(\d+) \|", log, re.MULTILINE)) / 1e6
+    assert imports > 0.5
+    began, ended = cluster("squeue", "--noheader", "--states=all", "--format=%S %e", f"--jobs={job}").split()
+    took = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
+    assert took.total_seconds() - imports < 10
 
 
 def test_what_is_asked_for_is_given(cluster: Cluster, runs: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ... import kernels
 from ...errors import UserError
 from ...kernels import Kernels
+from ...nn.long_convolution import long_convolution
 from ...nn.standardize import Standardize
 from ...tasks.spec import Spec
 from ..paper import Paper
@@ -155,9 +156,8 @@ class StateSpace(nn.Module):
     def forward(self, u: Float[Tensor, "samples channels length"]) -> Float[Tensor, "samples channels length"]:
         length = u.shape[-1]
         with torch.autocast(u.device.type, enabled=False):  # neither powers nor FFTs bear half precision
-            kernel = self.kernel(length)
-            signal = torch.fft.rfft(u.to(kernel.dtype), n=2 * length)
-            y = torch.fft.irfft(signal * torch.fft.rfft(around(kernel), n=2 * length), n=2 * length)[..., :length]
+            kernel = around(self.kernel(length))
+            y = long_convolution(u.to(kernel.dtype), kernel)
         return y.to(u.dtype) + u * self.d.unsqueeze(-1)
 
     def kernel(self, length: int) -> Float[Tensor, "directions channels length"]:
