@@ -24,8 +24,8 @@ def free_ports(count: int) -> int:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), free_ports(5))
-    cluster.up()
     try:
+        cluster.up()
         yield cluster
     finally:
         cluster.down()

@@ -9,6 +9,10 @@ if [ "$(id -u)" != 0 ]; then
   echo "no SLURM tests here: a cluster of their own must be started by root" >&2
   exit 1
 fi
+if ! grep -q ' /sys/fs/cgroup' /proc/mounts; then
+  echo "no SLURM tests here: slurmd needs a file system mounted at /sys/fs/cgroup" >&2
+  exit 1
+fi
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null; then
   echo "no SLURM tests here: they need Debian's packages$missing" >&2
