@@ -69,10 +69,14 @@ def processes(config: dict[str, Any]) -> int:
 
 
 def settings(configs: list[dict[str, Any]]) -> list[list[str]]:
-    """What tells each of several configurations from the others, e.g. [["model.layers 4"], ["model.layers 7"]]."""
+    """What tells each of several configurations from the others, e.g. [["model.layers 4"], ["model.layers 7"]].
+
+    What is null goes without saying: the others say what they have in its place.
+    """
     ignored = frozenset({*INCIDENTAL, "seed", "trainer.default_root_dir"})
     varying = {path for other in configs[1:] for path, _, _ in compare(configs[0], other, ignored)}
-    return [[f"{path} {shown(at(config, path))}" for path in sorted(varying)] for config in configs]
+    found = [[(path, at(config, path)) for path in sorted(varying)] for config in configs]
+    return [[f"{path} {shown(value)}" for path, value in pairs if value is not None] for pairs in found]
 
 
 def at(config: Any, path: str) -> Any:

@@ -39,7 +39,7 @@ class Compiled:
         if graph is not None and "edge_index" not in tensors:
             tensors |= graph(batch)
         try:
-            with torch.set_grad_enabled(torch.is_grad_enabled() or self.forces), tracing_gradients(self.forces):
+            with torch.set_grad_enabled(torch.is_grad_enabled() or self.forces), tracing(self.forces):
                 return self.run(tensors, getattr(batch, "num_graphs", 0))
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
@@ -75,6 +75,7 @@ def fields_of(batch: Any) -> dict[str, Any]:
     return batch.to_dict() if hasattr(batch, "to_dict") else {name: batch[name] for name in batch}
 
 
-def tracing_gradients(needed: bool) -> contextlib.AbstractContextManager:
-    """torch.compile with autograd.grad inside the graph, where that is needed."""
-    return torch._dynamo.config.patch(trace_autograd_ops=True) if needed else contextlib.nullcontext()
+def tracing(gradients: bool) -> contextlib.AbstractContextManager:
+    """torch.compile with a network's own numbers as constants, and with autograd.grad inside the graph where it is needed."""
+    options = {"specialize_float": True}
+    return torch._dynamo.config.patch(options | {"trace_autograd_ops": True} if gradients else options)

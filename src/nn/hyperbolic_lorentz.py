@@ -1,6 +1,6 @@
 """Layers of HCNN on the hyperboloid (Bdeir, Schwethelm, Landwehr; arXiv:2303.15919): a point is held by its space part.
 
-ReLU acts on space parts, and a residual connection adds them (section 4): both are as without curvature.
+ReLU acts on space parts, and a residual connection adds them: both are as without curvature.
 """
 
 import math
@@ -13,14 +13,16 @@ from torch.nn.functional import conv2d
 from ..geometry.hyperbolic import lorentz
 from ..geometry.hyperbolic.numerics import root, widened
 from ..geometry.tables import no_autocast
-from .hyperbolic import Edge, HyperbolicBatchNorm, PerPixel, Relative, as_maps, as_rows, squared, window_squares
+from .hyperbolic import Edge, HyperbolicBatchNorm
+from .hyperbolic_norm import Carrying, Scalar
+from .hyperbolic_passes import Windows, as_maps, as_rows
 
 FARTHEST = 10.0
 """The largest distance in units of 1 / sqrt(c): of the authors' code, which cuts exponential maps there."""
 
 
 class LorentzConv2d(nn.Module):
-    """Convolution (section 4.1): a linear map, bias included, of the window's concatenated points gives the space part.
+    """Convolution: a linear map, bias included, of the window's concatenated points gives the space part.
 
     Concatenation keeps all space parts, and its time is t^2 = 1/c + sum |s|^2, to which padding with origins adds nothing.
     Time is counted from the origin, t - 1/sqrt(c): that only changes what the bias means, and has a limit for c -> 0.
@@ -40,22 +42,42 @@ class LorentzConv2d(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
     def forward(self, space: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples outputs h_out w_out"]:
+        with no_autocast(space):
+            space, window = Windows.apply(space, self.weight.shape[-1], self.stride, self.padding)
         mapped = conv2d(space, self.weight, self.bias, self.stride, self.padding)
         with no_autocast(space):
-            time = self.time(space).flatten().unsqueeze(1)
+            # the time of every window, less that of the origin
+            window = window.reshape(-1, 1)
+            time = window / ((1 / self.c + window).sqrt() + 1 / math.sqrt(self.c))
             return as_maps(torch.addmm(as_rows(mapped), time, widened(self.time_weight).mT), mapped)
 
-    def time(self, space: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples 1 h_out w_out"]:
-        """Of every window, less that of the origin."""
-        window = window_squares(space, self.weight.shape[-1], self.stride, self.padding)
-        return window / ((1 / self.c + window).sqrt() + 1 / math.sqrt(self.c))
+
+def by_the_origin(p: Scalar, q: Scalar, product: Scalar) -> Float[Tensor, "2 3"]:
+    """The boost that brings p to the origin, then the one that brings the origin to q: see Carrying."""
+    u, v = 1 / (1 + p), 1 / (1 + q)
+    along = product * v
+    return torch.stack([-torch.ones_like(u), u, torch.zeros_like(u), -along, along * u, v]).view(2, 3)
+
+
+def by_the_origin_gradient(
+    p: Scalar, q: Scalar, product: Scalar, gradient: Float[Tensor, "2 3"]
+) -> tuple[Scalar, Scalar, Scalar]:
+    """By p, q and their product."""
+    u, v = 1 / (1 + p), 1 / (1 + q)
+    along = product * v
+    (_, a, _), (time, b, end) = (row.unbind() for row in gradient.unbind())
+    by_p = -u * u * (a + along * b)
+    by_along = u * b - time
+    return by_p, -v * (along * by_along + v * end), v * by_along
 
 
 class LorentzBatchNorm(HyperbolicBatchNorm):
-    """Batch norm (section 4.2): tangent vectors go from mu to beta by way of the origin.
+    """Batch norm: tangent vectors go from mu to beta by way of the origin.
 
     beta is trained by its space part; see LorentzSGD for the metric. (The authors' code divides by the mean distance.)
     """
+
+    carrying = Carrying(by_the_origin, by_the_origin_gradient)
 
     def __init__(self, channels: int, c: float):
         super().__init__(channels, c, FARTHEST)
@@ -64,14 +86,9 @@ class LorentzBatchNorm(HyperbolicBatchNorm):
         beta = widened(self.beta)
         return self.edge.inwards(root(self.c * beta.square().sum())) * beta
 
-    def carried(self, x: Relative, g: PerPixel, cosh: PerPixel) -> tuple[PerPixel, PerPixel]:
-        # the boost that brings the origin to beta
-        along = g * (x.q + x.shift * x.pq)
-        return g * x.shift, self.c * along / (1 + x.q_time) + cosh
-
 
 class LorentzMLR(nn.Module):
-    """Multinomial logistic regression (section 4.3): logits |z| d, d the signed distance from a class's hyperplane.
+    """Multinomial logistic regression: logits |z| d, d the signed distance from a class's hyperplane.
 
     Args:
         channels, classes: of the features, space parts of points, and of the benchmark.
@@ -88,7 +105,7 @@ class LorentzMLR(nn.Module):
     def forward(self, space: Float[Tensor, "samples channels"]) -> Float[Tensor, "samples classes"]:
         with no_autocast(space):
             s = widened(space)
-            s = s * self.edge.inwards(root(self.c * squared(s))).unsqueeze(1)
+            s = s * self.edge.inwards(root(self.c * s.square().sum(1))).unsqueeze(1)
             distances = lorentz.hyperplane_distance(lorentz.lift(s, self.c), self.z, self.a, self.c)
             return distances * self.z.norm(dim=1)
 

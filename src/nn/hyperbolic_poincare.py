@@ -10,24 +10,14 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import conv2d
 
 from ..geometry.hyperbolic import lorentz, poincare
 from ..geometry.hyperbolic.numerics import FARTHEST, asinh, root, widened
 from ..geometry.tables import no_autocast
-from .hyperbolic import (
-    Edge,
-    HyperbolicBatchNorm,
-    PerPixel,
-    Relative,
-    Rows,
-    as_maps,
-    as_rows,
-    combined,
-    squared,
-    window_squares,
-)
+from .hyperbolic import Edge, HyperbolicBatchNorm
+from .hyperbolic_norm import Carrying, Scalar
+from .hyperbolic_passes import Boosted, Distances, PerPixel, Rows, Scaled, Windows, as_maps, as_rows, dots, over
 
 LIMIT = 2 * math.atanh(1 - poincare.EDGE[torch.float32])
 """The distance of the ball's edge from the origin in units of 1 / sqrt(c), as the authors project in float32."""
@@ -43,7 +33,17 @@ class ToSpace(nn.Module):
     def forward(self, tangent: Float[Tensor, "samples channels h w"]) -> Float[Tensor, "samples channels h w"]:
         with no_autocast(tangent):
             rows = as_rows(tangent)
-            return as_maps(rows * space_factor(squared(rows), self.c, self.edge).unsqueeze(1), tangent)
+            return as_maps(Scaled.apply(rows, *self.factor(rows.detach()), False), tangent)
+
+    @torch.no_grad()
+    def factor(self, rows: Rows) -> tuple[PerPixel, PerPixel]:
+        """sinh(r) / |v| for r = 2 sqrt(c) |v|, and its derivative by |v|^2."""
+        r = root(4 * self.c * dots(rows, rows))
+        self.edge.count(over(r, LIMIT), len(r))
+        cut = r.clamp_max(LIMIT)
+        factor = 2 * cut.sinh() / r
+        slope = (2 * cut.cosh()).mul_(r <= LIMIT).sub_(factor).div_(r).div_(r).mul_(2 * self.c)
+        return factor, slope
 
 
 class PoincareReLU(nn.Module):
@@ -56,8 +56,18 @@ class PoincareReLU(nn.Module):
     def forward(self, space: Float[Tensor, "samples channels h w"]) -> Float[Tensor, "samples channels h w"]:
         with no_autocast(space):
             rows = as_rows(space)
-            r = root(self.c * squared(rows))
-            return as_maps(rows.relu() * (self.edge(asinh(r)) / (2 * r)).unsqueeze(1), space)
+            return as_maps(Scaled.apply(rows, *self.factor(rows.detach()), True), space)
+
+    @torch.no_grad()
+    def factor(self, rows: Rows) -> tuple[PerPixel, PerPixel]:
+        """asinh(r) / (2 r) for r = sqrt(c) |s|, and its derivative by |s|^2."""
+        squares = self.c * dots(rows, rows)
+        r = root(squares)
+        angle = asinh(r)
+        self.edge.count(over(angle, LIMIT), len(r))
+        factor = angle.clamp_max(LIMIT).div_(r).mul_(0.5)
+        slope = (1 + squares).rsqrt_().mul_(angle <= LIMIT).mul_(0.5).sub_(factor).div_(r).div_(r).mul_(self.c / 2)
+        return factor, slope
 
 
 def space_factor(squares: Float[Tensor, "*points"], c: float, edge: Edge) -> Float[Tensor, "*points"]:
@@ -67,13 +77,13 @@ def space_factor(squares: Float[Tensor, "*points"], c: float, edge: Edge) -> Flo
 
 
 class PoincareConv2d(nn.Module):
-    """Convolution (section 3.1): beta-concatenation of the window's points, then the fully connected layer of HNN++.
+    """Convolution: beta-concatenation of the window's points, then the fully connected layer of HNN++.
 
     The concatenation's tangent vector is that of all pixels, scaled by a ratio of beta functions; output k has the signed
     distance 2 |z_k| d_k from the k-th coordinate hyperplane, d_k that of the window from the hyperplane of z_k and r_k. (In the
     authors' code lambda is 2 (1 - c |x|^2), where it should be 2 / (1 - c |x|^2).)
 
-    The weights begin as half of the identity from the window's entries to as many outputs (section 3.2).
+    The weights begin as half of the identity from the window's entries to as many outputs (the paper's identity).
 
     Args:
         inputs, outputs: dimensions of the balls.
@@ -91,17 +101,17 @@ class PoincareConv2d(nn.Module):
     def forward(self, tangent: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples outputs h_out w_out"]:
         """Tangent vectors to space parts."""
         with no_autocast(tangent):
+            tangent, window = Windows.apply(tangent, self.z.shape[-1], self.stride, self.padding)
             z = widened(self.z)
             length = root(z.square().sum((1, 2, 3)))
             shift = (2 * math.sqrt(self.c) * widened(self.r)).clamp(-FARTHEST, FARTHEST)
             kernel = z * (math.sqrt(self.c) * self.ratio * shift.cosh() / length).view(-1, 1, 1, 1)
         mapped = conv2d(tangent, kernel.to(tangent.dtype), None, self.stride, self.padding)
         with no_autocast(tangent):
-            window = window_squares(tangent, self.z.shape[-1], self.stride, self.padding).flatten() * self.ratio**2
-            factor = space_factor(window, self.c, self.edge)
-            time = (1 + self.c * factor.square() * window).sqrt()
-            along = combined(as_rows(mapped), factor, time.unsqueeze(0), -shift.sinh().unsqueeze(0))
-            return as_maps(SinhMultiple.apply(along, 2 * length, 1 / math.sqrt(self.c)), mapped)
+            window = window.flatten() * self.ratio**2
+            rows, beyond = Distances.apply(as_rows(mapped), window, -shift.sinh(), 2 * length, self.c, self.edge.limit)
+            self.edge.count(beyond, len(rows))
+            return as_maps(rows, mapped)
 
 
 def beta_half(dim: int) -> float:
@@ -109,34 +119,36 @@ def beta_half(dim: int) -> float:
     return math.exp(math.lgamma(dim / 2) - math.lgamma((dim + 1) / 2)) * math.sqrt(math.pi)
 
 
-class SinhMultiple(torch.autograd.Function):
-    """scale sinh(k asinh(x)), with k asinh(x) cut at the ball's edge, which no coordinate of a point inside is beyond.
+def direct(p: Scalar, q: Scalar, product: Scalar) -> Float[Tensor, "2 3"]:
+    """u + <q, u> / (1 - <p, q>) (p + q) of u = x + <x, p> p, all products Lorentzian and times c: see Carrying."""
+    away = torch.stack([p, -torch.ones_like(p), torch.zeros_like(p)])
+    turn = turned(p, q, product)
+    return torch.stack([turn - away, turn])
 
-    The derivative needs no more transcendental functions; beyond the cut it goes on as it is there.
-    """
 
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Rows, k: Float[Tensor, " channels"], scale: float) -> Rows:
-        angle = asinh(x.abs()).copysign_(x)
-        y = (angle * k).clamp_(-LIMIT, LIMIT).sinh_().mul_(scale)
-        ctx.save_for_backward(x, k, angle, y)
-        ctx.scale = scale
-        return y
+def turned(p: Scalar, q: Scalar, product: Scalar) -> Float[Tensor, "3"]:
+    ends = product - p * q
+    return torch.stack([-q - ends * p, ends, torch.ones_like(p)]) / (1 - ends)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Rows) -> tuple[Rows, Float[Tensor, " channels"], None]:
-        x, k, angle, y = ctx.saved_tensors
-        inner = (y * y).add_(ctx.scale**2).sqrt_().mul_(gradient)
-        towards_k = (inner * angle).sum(0)
-        return inner.mul_(k).mul_((x * x).add_(1).rsqrt_()), towards_k, None
+
+def direct_gradient(
+    p: Scalar, q: Scalar, product: Scalar, gradient: Float[Tensor, "2 3"]
+) -> tuple[Scalar, Scalar, Scalar]:
+    """By p, q and their product."""
+    ends = product - p * q
+    by_turn = gradient.sum(0)
+    time, along, _ = (by_turn / (1 - ends)).unbind()
+    by_ends = turned(p, q, product).dot(by_turn) / (1 - ends) + along - p * time
+    return -ends * time - q * by_ends - gradient[0, 0], -time - p * by_ends, by_ends
 
 
 class PoincareBatchNorm(HyperbolicBatchNorm):
-    """Midpoint batch norm (section 3.3): tangent vectors go from mu straight to beta = exp_0(self.beta).
+    """Midpoint batch norm: tangent vectors go from mu straight to beta = exp_0(self.beta).
 
     (The authors' code has no running statistics: it normalises test batches by their own.)
     """
+
+    carrying = Carrying(direct, direct_gradient)
 
     def __init__(self, channels: int, c: float):
         super().__init__(channels, c, LIMIT)
@@ -145,16 +157,9 @@ class PoincareBatchNorm(HyperbolicBatchNorm):
         beta = widened(self.beta)
         return space_factor(beta.square().sum(), self.c, self.edge) * beta
 
-    def carried(self, x: Relative, g: PerPixel, cosh: PerPixel) -> tuple[PerPixel, PerPixel]:
-        # (x - cosh d p) sinh(k d) / sinh(d) + <q, .> / (1 - <p, q>) (p + q), all products Lorentzian and times c
-        away = x.p_time * x.time - self.c * x.p
-        ends = self.c * x.pq - x.p_time * x.q_time
-        turn = (self.c * x.q - x.q_time * x.time - away * ends) / (1 - ends)
-        return g * (turn - away), cosh + g * turn
-
 
 class PoincareSum(nn.Module):
-    """x + y of gyrovectors, given and returned by their space parts: the residual connection (section 3.4)."""
+    """x + y of gyrovectors, given and returned by their space parts: the residual connection."""
 
     def __init__(self, c: float):
         super().__init__()
@@ -164,11 +169,7 @@ class PoincareSum(nn.Module):
         self, x: Float[Tensor, "samples channels h w"], y: Float[Tensor, "samples channels h w"]
     ) -> Float[Tensor, "samples channels h w"]:
         with no_autocast(x):
-            u, v = as_rows(x), as_rows(y)
-            x_time, y_time = (1 + self.c * squared(u)).sqrt(), (1 + self.c * squared(v)).sqrt()
-            # the boost that brings the origin to x
-            along = self.c * (u * v).sum(1) / (1 + x_time) + y_time
-            return as_maps(torch.addcmul(v, u, along.unsqueeze(1)), x)
+            return as_maps(Boosted.apply(as_rows(x), as_rows(y), self.c), x)
 
 
 class PoincareMLR(nn.Module):
@@ -190,6 +191,6 @@ class PoincareMLR(nn.Module):
     def forward(self, tangent: Float[Tensor, "samples channels"]) -> Float[Tensor, "samples classes"]:
         with no_autocast(tangent):
             v = widened(tangent)
-            point = lorentz.lift(space_factor(squared(v), self.c, self.edge).unsqueeze(1) * v, self.c)
+            point = lorentz.lift(space_factor(v.square().sum(1), self.c, self.edge).unsqueeze(1) * v, self.c)
             distances = lorentz.hyperplane_distance(point, self.z, 2 * self.r, self.c)
             return 2 * root(self.z.square().sum(1)) * distances

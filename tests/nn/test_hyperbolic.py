@@ -9,8 +9,10 @@ from torch import nn
 from torch.nn.functional import conv2d, pad, unfold
 
 from erlangen.geometry.hyperbolic import lorentz, poincare
-from erlangen.nn.hyperbolic import Edge, HyperbolicBatchNorm, combined, projected_share, squared, window_squares
+from erlangen.nn.hyperbolic import Edge, HyperbolicBatchNorm, projected_share
 from erlangen.nn.hyperbolic_lorentz import LorentzBatchNorm, LorentzConv2d, LorentzMLR, lorentz_mean
+from erlangen.nn.hyperbolic_norm import Carrying, Normalised
+from erlangen.nn.hyperbolic_passes import Distances, Windows
 from erlangen.nn.hyperbolic_poincare import (
     LIMIT,
     PoincareBatchNorm,
@@ -18,7 +20,6 @@ from erlangen.nn.hyperbolic_poincare import (
     PoincareMLR,
     PoincareReLU,
     PoincareSum,
-    SinhMultiple,
     ToSpace,
     beta_half,
 )
@@ -211,21 +212,47 @@ def test_derivatives_are_those_of_differences(make: partial, c: float) -> None:
     assert torch.autograd.gradcheck(call, (x, *values), atol=1e-6, rtol=1e-4)
 
 
-def test_derivatives_of_sums_and_multiples() -> None:
+@pytest.mark.parametrize("c", CURVATURES)
+@pytest.mark.parametrize("carrying", [LorentzBatchNorm.carrying, PoincareBatchNorm.carrying])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("deviations", [10.0, 1.2])
+def test_derivatives_of_batch_norm(c: float, carrying: Carrying, training: bool, deviations: float) -> None:
+    """By points, the new mean and the new deviation; at the lower limit, some distances are cut."""
+    limit = deviations * c**0.5
+    rows, q, gamma = (0.3 * maps(*shape) for shape in ((7, 3), (3,), (1,)))
+    given = (None, None) if training else (0.3 * maps(3), torch.tensor(0.2, dtype=torch.float64))
+    call = lambda rows, q, gamma: Normalised.apply(rows, q, gamma, *given, carrying, c, limit, 1e-5)[0]  # noqa: E731
+    inputs = tuple(x.requires_grad_() for x in (rows, q, gamma + 1))
+    assert (Normalised.apply(*inputs, *given, carrying, c, limit, 1e-5)[3] > 0) == (deviations < 10)
+    assert torch.autograd.gradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("carrying", [LorentzBatchNorm.carrying, PoincareBatchNorm.carrying])
+def test_derivatives_of_transport(carrying: Carrying) -> None:
+    p, q, product = (x.requires_grad_() for x in torch.tensor([1.3, 1.7, 0.4], dtype=torch.float64))
+    gradient = maps(2, 3)
+    expected = torch.autograd.grad(carrying.matrix(p, q, product), (p, q, product), gradient)
+    torch.testing.assert_close(carrying.gradient(p.detach(), q.detach(), product.detach(), gradient), expected)
+
+
+def test_derivatives_of_passes() -> None:
     x, y = maps(2, 3, 2, 2).requires_grad_(), maps(2, 3, 2, 2).requires_grad_()
     assert torch.autograd.gradcheck(PoincareSum(0.5), (x, y))
-    k = torch.rand(3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, k: SinhMultiple.apply(x, k, 2.0), (maps(5, 3).requires_grad_(), k))
     for layer in (PoincareReLU(0.5), ToSpace(0.5)):
         assert torch.autograd.gradcheck(layer, x)
-    rows, some, vectors = maps(5, 3).requires_grad_(), maps(2, 5).requires_grad_(), maps(2, 3).requires_grad_()
-    assert torch.autograd.gradcheck(squared, rows)
+        far = (1000 * x.detach()).requires_grad_()
+        assert torch.autograd.gradcheck(layer, far, eps=1e-4)
+        assert projected_share(layer) > 0
+    k, shift, rows = (x.requires_grad_() for x in (torch.rand(3).double(), maps(3), maps(5, 3)))
+    window = torch.rand(5).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda *inputs: Distances.apply(*inputs, 0.7, LIMIT)[0], (rows, window, shift, k))
     for kernel, stride, padding, size in ((3, 1, 1, 5), (3, 2, 1, 6), (3, 2, 1, 5), (1, 2, 0, 6)):
         x = maps(2, 3, size, size).requires_grad_()
-        assert torch.autograd.gradcheck(window_squares, (x, kernel, stride, padding))
+        assert torch.autograd.gradcheck(Windows.apply, (x, kernel, stride, padding))
+        same, window = Windows.apply(x, kernel, stride, padding)
         expected = unfold(x.square(), kernel, padding=padding, stride=stride).sum(1)
-        torch.testing.assert_close(window_squares(x, kernel, stride, padding).flatten(1), expected)
-    assert torch.autograd.gradcheck(combined, (rows, maps(5).requires_grad_(), some, vectors))
+        torch.testing.assert_close(window.flatten(1), expected)
+        assert torch.equal(same, x)
 
 
 @pytest.mark.parametrize("make", LAYERS)
@@ -264,7 +291,7 @@ def test_points_stay_on_the_hyperboloid_and_in_the_ball_in_single_precision() ->
 
 
 def test_the_identity_keeps_the_length_of_its_window() -> None:
-    """Section 3.2: as many outputs as the window has entries."""
+    """The initialisation by the identity, for as many outputs as the window has entries."""
     layer = PoincareConv2d(3, 27, 3, 1, 1, 0.5).double()
     x = maps(2, 3, 5, 5, scale=0.3)
     expected = unfold(x, 3, padding=1) * beta_half(27) / beta_half(3)

@@ -1,7 +1,7 @@
 """Hyperbolic space of curvature -c as the upper sheet of a hyperboloid (the Lorentz model).
 
 Points x = (t, s), time first, have <x, x> = -t^2 + |s|^2 = -1/c and t > 0; tangent vectors at x have <x, u> = 0. The space
-part s alone is a chart: every s is that of one point. Formulas as in HCNN (arXiv:2303.15919, section 3), written so that
+part s alone is a chart: every s is that of one point. Formulas as in HCNN (arXiv:2303.15919), written so that
 nothing cancels near the origin and gradients exist there. Half precision is computed in float32.
 """
 
@@ -125,7 +125,7 @@ def centroid(
 def hyperplane_distance(
     x: Float[Tensor, "*batch m"], z: Float[Tensor, "planes n"], a: Float[Tensor, " planes"], c: float
 ) -> Float[Tensor, "*batch planes"]:
-    """The signed distances of x from hyperplanes, each orthogonal to its z and a from the origin (HCNN, section 4.3)."""
+    """The signed distances of x from hyperplanes, each orthogonal to its z and a from the origin (HCNN's classifier)."""
     unit = z / root(z.square().sum(-1, keepdim=True))
     shift = (c**0.5 * a).clamp(-FARTHEST, FARTHEST)
     along = x[..., 1:] @ unit.mT

@@ -1,7 +1,7 @@
 """Hyperbolic space of curvature -c as a ball of radius 1/sqrt(c) (the Poincaré model), with its gyrovectors.
 
 The metric is (2 / (1 - c |x|^2))^2 times the Euclidean one, so that a tangent vector v at the origin has the length 2 |v|.
-Formulas as in Ganea, Bécigneul, Hofmann (arXiv:1805.09112), section 2, and Shimizu, Mukuta, Harada (HNN++, arXiv:2006.08210).
+Formulas as in Ganea, Bécigneul, Hofmann (arXiv:1805.09112), and Shimizu, Mukuta, Harada (HNN++, arXiv:2006.08210).
 Points that come out are projected to `radius`, just inside the ball. Half precision is computed in float32.
 """
 
@@ -124,7 +124,7 @@ def midpoint(
 def hyperplane_distance(
     x: Float[Tensor, "*batch n"], z: Float[Tensor, "planes n"], r: Float[Tensor, " planes"], c: float
 ) -> Float[Tensor, "*batch planes"]:
-    """The signed distance of x from the hyperplane through exp_0(r z / |z|) that is orthogonal to z (HNN++, section 3).
+    """The signed distance of x from the hyperplane through exp_0(r z / |z|) that is orthogonal to z (HNN++).
 
     That plane is at the distance 2 r from the origin.
     """

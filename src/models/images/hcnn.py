@@ -2,7 +2,7 @@
 
 Bdeir, Schwethelm, Landwehr; ICLR 2024, arXiv:2303.15919.
 
-ResNet-18 for small images on the hyperboloid of curvature -c (section 5.1): every convolution, batch norm, the pooling and the
+ResNet-18 for small images on the hyperboloid of curvature -c: every convolution, batch norm, the pooling and the
 classifier are Lorentzian. A feature map holds the space part of a point at every pixel, on which ReLU and the
 residual connections act. Batch norms' means are points too, and are moved by Riemannian SGD whatever optimiser trains the
 rest. Batch norm divides by the root of the mean squared distance from one centroid of all pixels; the authors' code divides by

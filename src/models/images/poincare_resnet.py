@@ -3,7 +3,7 @@
 The residual network of CIFAR (three stages of n blocks, 6n + 2 layers with weights) in the Poincaré ball of curvature -c:
 Poincaré convolutions that begin as identities, midpoint batch norm, Möbius addition for residual connections, and ReLU and
 pooling in the tangent space at the origin. A shortcut into a wider stage is a 1 x 1 convolution. All parameters are
-Euclidean, so that any optimiser trains them; what the manual backward passes of section 3.5 are for is done here by never
+Euclidean, so that any optimiser trains them; what the paper's manual backward passes are for is done here by never
 going through the ball (see nn/hyperbolic_poincare.py).
 """
 
@@ -78,7 +78,7 @@ class PoincareStages(nn.Module):
 
 
 class PoincareBlock(nn.Module):
-    """ReLU(F(x) + shortcut(x)), the sum Möbius's (figure 1), of tangent vectors."""
+    """ReLU(F(x) + shortcut(x)), the sum Möbius's, of tangent vectors."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, c: float):
         super().__init__()
