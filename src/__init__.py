@@ -20,7 +20,7 @@ def load(run: "str | Path") -> "Paper":
 
 
 def calculator(run: "str | Path", **options: Any) -> Any:
-    """An ASE calculator with the trained paper of a run that predicts an energy (see predict.Calculator)."""
-    from .predict import Calculator
+    """An ASE calculator with the trained paper of a run that predicts an energy (see ase_calculator.Calculator)."""
+    from .ase_calculator import Calculator
 
     return Calculator(load(run), **options)

@@ -16,12 +16,12 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from .ase_calculator import ENERGIES
 from .datamodules.base import DataModule
 from .errors import UserError
 from .evidence.robustness import accuracy_by_angle, draw_robustness
 from .models.paper import Paper
 from .nn.gradient import ForcesFromEnergy
-from .predict import ENERGIES
 from .runs.assemble import build_data, build_paper
 from .runs.config import compose_config, resolved
 from .runs.console import console

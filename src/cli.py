@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a paper on a benchmark (the same as python train.py)",
     "evaluate": "score a run's checkpoint again",
     "predict": "predict for structures of your own",
+    "plan": "what a training would take: memory, steps, device-hours",
     "report": "measured beside published, over seeds",
     "certify": "measure the symmetries and gradients that a run promises",
     "bench": "time kernels and training",

@@ -1,4 +1,4 @@
-"""erlangen evaluate RUN: the numbers of a checkpoint, measured again."""
+"""erlangen evaluate RUN: the numbers of a checkpoint, measured again; or those of relaxing OC20's structures with it."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from rich.progress import track
 
+from .is2rs import is2rs
+from .relaxation import add_limits
 from .runs.assemble import build_data
 from .runs.console import console, metric_table
 from .runs.folder import RunFolder
@@ -48,6 +50,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("run", help="a run's folder, or a checkpoint")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--relax",
+        type=int,
+        metavar="N",
+        help="relax N initial structures of each of OC20's splits instead (IS2RS, IS2RE)",
+    )
+    add_limits(parser)
     options = parser.parse_args(arguments)
-    metrics = evaluate(options.run, options.split, options.device)
+    if options.relax is None:
+        metrics = evaluate(options.run, options.split, options.device)
+    else:
+        metrics = is2rs(options.run, options.relax, options.fmax, options.steps, options.device)
     console.print(metric_table(str(checkpoint_of(Path(options.run))), metrics))

@@ -1,30 +1,26 @@
-"""erlangen predict RUN --input FILE: a trained paper on structures of one's own."""
+"""erlangen predict RUN --input FILE: a trained paper on structures of one's own, as they are or relaxed first."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 import ase.io
-import ase.units
 import numpy as np
 import pandas as pd
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator as ASECalculator
-from ase.calculators.calculator import all_changes
-from torch_geometric.data import Batch
+from rich.progress import track
 
-from .datamodules.ragged import RaggedDataset
+from .ase_calculator import Calculator, check_structure, predict, to_dataset
 from .errors import UserError
 from .models.paper import Paper
+from .relaxation import Relaxation, add_limits, hold_fixed, relax
 from .runs.console import console
 from .runs.loading import load_run
 from .tasks.spec import Spec
 
-BATCH_SIZE = 256
-ENERGIES = ("energy", "U0")
-"""Targets that are a total energy at rest, which a calculator may serve."""
-IN_EV = {"eV": 1.0, "meV": 1e-3, "kcal/mol": ase.units.kcal / ase.units.mol, "Ha": ase.units.Hartree}
+ATOMS = 4096
+"""Of a batch, at most."""
 
 
 def read_structures(path: Path, spec: Spec) -> list[Atoms]:
@@ -62,46 +58,12 @@ def where_unreadable(path: Path) -> str:
     return ""
 
 
-def check_structure(atoms: Atoms, spec: Spec, name: str) -> None:
-    """Raises UserError for what the training data had nothing of."""
-    known = spec.fields["z"].categories
-    unknown = sorted(set(atoms.numbers.tolist()) - set(known))
-    if unknown:
-        where = int(np.flatnonzero(np.isin(atoms.numbers, unknown))[0])
-        elements = ", ".join(ase.data.chemical_symbols[z] for z in known)
-        raise UserError(
-            f"{name}: atom {where + 1} is {atoms.symbols[where]}, which {spec.benchmark} does not have; it has {elements}"
-        )
-    if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
-        raise UserError(f"{name}: {'no atoms' if len(atoms) == 0 else 'a coordinate is not a finite number'}")
-    if atoms.pbc.any() and "cell" not in spec.fields:
-        raise UserError(f"{name} is periodic, and {spec.benchmark} has molecules only: remove the cell")
-
-
-def to_dataset(frames: list[Atoms]) -> RaggedDataset:
-    """Structures as a data set that collates like the one a paper was trained on."""
-    ptr = np.concatenate([[0], np.cumsum([len(atoms) for atoms in frames])])
-    nodes = {
-        "z": np.concatenate([atoms.numbers for atoms in frames]).astype(np.int64),
-        "pos": np.concatenate([atoms.positions for atoms in frames]).astype(np.float32),
-    }
-    return RaggedDataset(ptr, nodes, {"id": np.arange(len(frames))})
-
-
-def predict(paper: Paper, batch: Batch) -> dict[str, torch.Tensor]:
-    """Every target in its unit, in float64, energies with their free atoms."""
-    gradients = any(target.gradient_of for target in paper.spec.targets)
-    with torch.inference_mode(not gradients):
-        return paper.normalizer.restore_atoms(paper.predict(batch), batch)
-
-
 def predict_frames(paper: Paper, frames: list[Atoms]) -> pd.DataFrame:
     """One row a structure, one column a sample-level target, named "target [unit]"."""
-    dataset = to_dataset(frames)
-    batches = [
-        predict(paper, dataset[np.arange(start, min(start + BATCH_SIZE, len(dataset)))])
-        for start in range(0, len(dataset), BATCH_SIZE)
-    ]
+    dataset = to_dataset(frames, paper.spec)
+    size = max(1, ATOMS // max(len(atoms) for atoms in frames))
+    rows = np.split(np.arange(len(frames)), range(size, len(frames), size))
+    batches = [predict(paper, dataset[some].to(paper.device)) for some in rows]
     table: dict[str, Any] = {
         "structure": range(1, len(frames) + 1),
         "formula": [a.get_chemical_formula() for a in frames],
@@ -113,40 +75,29 @@ def predict_frames(paper: Paper, frames: list[Atoms]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-class Calculator(ASECalculator):
-    """An ASE calculator with a paper that predicts an energy; forces are its negative gradient where it gives none.
+def relax_frames(paper: Paper, frames: list[Atoms], folder: Path, fmax: float, steps: int) -> list[Relaxation]:
+    """Relaxes every structure; trajectories 1.traj, … and all that came of them, relaxed.extxyz, go to a new folder."""
+    calculator = Calculator(paper)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--relax: cannot make the folder {folder}: {error.strerror}; name another one") from None
+    if "fixed" in paper.spec.fields:
+        frames = [hold_fixed(atoms) for atoms in frames]
+        if loose := [str(number) for number, atoms in enumerate(frames, start=1) if not atoms.constraints]:
+            console.print(f"all atoms will move, none is fixed by a constraint or a tag: structure {', '.join(loose)}")
+    done = []
+    for number, atoms in enumerate(track(frames, "relaxing", transient=True, console=console), start=1):
+        done.append(relax(atoms, calculator, fmax, steps, folder / f"{number}.traj"))
+        ase.io.write(folder / "relaxed.extxyz", done[-1].atoms, format="extxyz", append=True)
+    return done
 
-    Args:
-        paper: from `erlangen.load`.
-        energy: the target to serve as the energy; by default the first that is a total energy at rest.
-    """
 
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, paper: Paper, energy: str | None = None):
-        super().__init__()
-        names = [target.name for target in paper.spec.targets]
-        chosen = energy or next((name for name in names if name in ENERGIES), None)
-        if chosen not in names:
-            raise UserError(
-                f"a calculator needs a paper that predicts an energy ({' or '.join(ENERGIES)}), and this one predicts "
-                f"{', '.join(names)}"
-            )
-        self.paper, self.target = paper, paper.spec.target(chosen)
-        self.scale = IN_EV[self.target.unit]
-
-    def calculate(self, atoms: Atoms, properties: list[str], system_changes: list[str] = all_changes) -> None:
-        super().calculate(atoms, properties, system_changes)
-        check_structure(atoms, self.paper.spec, "the structure")
-        batch = to_dataset([atoms])[np.array([0])]
-        with torch.enable_grad():
-            batch.pos.requires_grad_()
-            energy = self.paper.normalizer.restore_atoms(self.paper.predict(batch), batch)[self.target.name]
-            (gradient,) = torch.autograd.grad(energy.sum(), batch.pos)
-        self.results = {
-            "energy": float(energy.detach()) * self.scale,
-            "forces": -gradient.double().numpy() * self.scale,
-        }
+def with_relaxations(table: pd.DataFrame, done: list[Relaxation]) -> pd.DataFrame:
+    """What came of each relaxation, beside what is predicted for where it ended."""
+    table = table.assign(steps=[one.steps for one in done])
+    table["largest force [eV/Å]"] = [one.fmax for one in done]
+    return table.assign(converged=["yes" if one.converged else "NO" for one in done])
 
 
 def main(arguments: list[str]) -> None:
@@ -154,15 +105,33 @@ def main(arguments: list[str]) -> None:
         "erlangen predict", description="Predict for the structures in a file, with units."
     )
     parser.add_argument("run", help="a run's folder, or a checkpoint")
-    parser.add_argument("--input", type=Path, required=True, help="molecules in any format that ASE reads")
+    parser.add_argument("--input", type=Path, required=True, help="structures in any format that ASE reads")
     parser.add_argument("--output", type=Path, help="a .csv file to write (default: print)")
+    parser.add_argument(
+        "--relax", type=Path, metavar="FOLDER", help="relax them first, and write the trajectories there"
+    )
+    add_limits(parser)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     paper, _ = load_run(options.run)
     if paper.spec.modality != "atoms":
         raise UserError(f"{options.run} was trained on {paper.spec.modality}; predict reads structures of atoms")
-    table = predict_frames(paper, read_structures(options.input, paper.spec))
+    paper.to(options.device)
+    frames, done = read_structures(options.input, paper.spec), []
+    if options.relax:
+        done = relax_frames(paper, frames, options.relax, options.fmax, options.steps)
+        frames = [one.atoms for one in done]
+    table = predict_frames(paper, frames)
+    if done:
+        table = with_relaxations(table, done)
     if options.output:
         table.to_csv(options.output, index=False)
         console.print(f"{len(table)} structures: {options.output}")
     else:
         console.print(table.to_string(index=False), markup=False)
+    if done:
+        console.print(f"relaxed structures: {options.relax}/relaxed.extxyz")
+        if left := [str(number) for number, one in enumerate(done, start=1) if not one.converged]:
+            console.print(
+                f"NOT CONVERGED in {options.steps} steps, forces above {options.fmax:g} eV/Å: structure {', '.join(left)}"
+            )

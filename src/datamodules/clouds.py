@@ -91,7 +91,9 @@ class PointClouds(DataModule):
         normals: whether batches have the surface's normals too.
         train_rotation: how training (and validation) clouds are turned: none, z (about the upright axis) or so3. Every
             cloud of every epoch has a rotation of its own, a function of seed, epoch and sample.
-        val_fraction: the part of every class's training shapes that validates, drawn by the seed.
+        val_fraction: the part of every class's training shapes that validates, drawn by the seed. With 0, as in most papers,
+            all of them train and the test split chooses the checkpoint; metrics then have other names, `acc_best_epoch`.
+        votes: how many copies of a test cloud vote for `acc_voted`; None for no such metric.
     """
 
     modality = "points"
@@ -110,15 +112,18 @@ class PointClouds(DataModule):
         batch_size: int,
         eval_batch_size: int,
         num_workers: int = 0,
+        votes: int | None = None,
     ):
         super().__init__(root, seed, batch_size, eval_batch_size, num_workers)
         if not 1 <= num_points <= POINTS:
             raise UserError(f"data.num_points must lie between 1 and {POINTS}, not {num_points}")
         if train_rotation not in ("none", "z", "so3"):
             raise UserError(f"data.train_rotation must be none, z or so3, not {train_rotation!r}")
-        if not 0 < val_fraction < 1:
-            raise UserError(f"data.val_fraction must lie between 0 and 1, not {val_fraction}")
-        self.num_points, self.normals, self.val_fraction = num_points, normals, val_fraction
+        if not 0 <= val_fraction < 1:
+            raise UserError(f"data.val_fraction must be 0, or lie between 0 and 1, not {val_fraction}")
+        if votes is not None and votes < 2:
+            raise UserError(f"data.votes must be null, or 2 or more, not {votes}")
+        self.num_points, self.normals, self.val_fraction, self.votes = num_points, normals, val_fraction, votes
         self.train_rotation: Rotation = train_rotation
 
     @property
@@ -129,11 +134,13 @@ class PointClouds(DataModule):
     def spec(self) -> Spec:
         normals = " with normals" if self.normals else ""
         turned = {"none": "I", "z": "z", "so3": "SO(3)"}[self.train_rotation]
+        chosen = (
+            f"{self.val_fraction:.0%} of training held out" if self.val_fraction else "best epoch on the test split"
+        )
         return Spec(
             benchmark=self.benchmark,
             modality=self.modality,
-            split=f"{self.classes} classes, {self.form}, {self.num_points} points{normals}, trained on {turned}, "
-            f"{self.val_fraction:.0%} of training held out",
+            split=f"{self.classes} classes, {self.form}, {self.num_points} points{normals}, trained on {turned}, {chosen}",
             source=self.source,
             fields={
                 "pos": Field(irreps="1o", translates=True),
@@ -144,10 +151,19 @@ class PointClouds(DataModule):
 
     @property
     def task(self) -> PointClassification:
-        return PointClassification(self.spec, self.train_rotation)
+        return PointClassification(self.spec, self.train_rotation, self.votes, best_epoch=self.val_fraction == 0)
 
     def statistics(self) -> dict[str, Statistics]:
         return {}
+
+    def chosen_on(
+        self, label: np.ndarray, training: np.ndarray, test: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Positions of every split, given which shapes are for training and which for testing."""
+        if self.val_fraction == 0:
+            return {"train": np.flatnonzero(training), "val": np.flatnonzero(test), "test": np.flatnonzero(test)}
+        train, val = held_out(label, training, self.val_fraction, rng)
+        return {"train": train, "val": val, "test": np.flatnonzero(test)}
 
     def datasets(self, arrays: dict[str, np.ndarray], indices: dict[str, np.ndarray]) -> dict[str, CloudDataset]:
         """The splits, from all clouds and which of them belong to which."""
@@ -177,13 +193,15 @@ def upright(vectors: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points
 
 
 def to_arrays(clouds: Iterable[Cloud]) -> dict[str, np.ndarray]:
-    """The clouds as arrays; UserError for one whose points are not finite or all the same."""
+    """The clouds as arrays; UserError for a number that is not finite, and for points that are all the same."""
     columns = []
     for cloud in clouds:
         if not np.isfinite(cloud.pos).all():
             raise UserError(f"{cloud.name} has a point that is not finite")
         if not np.ptp(cloud.pos, axis=0).any():
             raise UserError(f"{cloud.name}: all points are the same, so that the cloud has no shape")
+        if cloud.normal is not None and not np.isfinite(cloud.normal).all():
+            raise UserError(f"{cloud.name} has a normal that is not finite")
         normal = None if cloud.normal is None else cloud.normal.astype(np.float32)
         columns.append(cloud._replace(pos=cloud.pos.astype(np.float32), normal=normal))
     name, label, test, pos, normal = zip(*columns, strict=True)

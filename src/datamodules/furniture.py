@@ -33,7 +33,7 @@ class Furniture(PointClouds):
 
     Args:
         path: the folder with the libraries, e.g. Scopia.sh3f; where Debian's package puts them by default.
-        num_points, normals, train_rotation, val_fraction: see clouds.PointClouds.
+        num_points, normals, train_rotation, val_fraction, votes: see clouds.PointClouds.
     """
 
     benchmark = "furniture"
@@ -52,9 +52,19 @@ class Furniture(PointClouds):
         batch_size: int,
         eval_batch_size: int,
         num_workers: int = 0,
+        votes: int | None = None,
     ):
         super().__init__(
-            root, seed, num_points, normals, train_rotation, val_fraction, batch_size, eval_batch_size, num_workers
+            root,
+            seed,
+            num_points,
+            normals,
+            train_rotation,
+            val_fraction,
+            batch_size,
+            eval_batch_size,
+            num_workers,
+            votes,
         )
         self.path = Path(path)
 
@@ -64,10 +74,10 @@ class Furniture(PointClouds):
                 raise UserError(f"data.path={self.path} has no {library}.sh3f: {DEBIAN}")
         arrays = cached_arrays(self.root / "furniture" / f"cache-{version(self.path)}", self.read)
         everything = np.ones(len(arrays["label"]), dtype=bool)
-        rest, test = held_out(arrays["label"], everything, TEST_FRACTION, np.random.default_rng(0))
-        remaining = np.isin(np.arange(len(everything)), rest)
-        train, val = held_out(arrays["label"], remaining, self.val_fraction, np.random.default_rng(self.seed))
-        return self.datasets(arrays, {"train": train, "val": val, "test": test})
+        _, held = held_out(arrays["label"], everything, TEST_FRACTION, np.random.default_rng(0))
+        test = np.isin(np.arange(len(everything)), held)
+        rng = np.random.default_rng(self.seed)
+        return self.datasets(arrays, self.chosen_on(arrays["label"], ~test, test, rng))
 
     def read(self) -> dict[str, np.ndarray]:
         log.warning("reading the furniture libraries in %s (once)", self.path)

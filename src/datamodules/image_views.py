@@ -66,6 +66,10 @@ class ImageViews(DataModule):
         return replace(plain, modality=self.modality, targets=(), fields=fields)
 
     @property
+    def training_samples(self) -> int | None:
+        return self.images.training_samples
+
+    @property
     def task(self) -> FrozenFeatures:
         return FrozenFeatures(self.spec, self.classes, self.train_views, LINEAR, QUICK_IMAGES)
 

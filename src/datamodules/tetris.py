@@ -85,6 +85,10 @@ class Tetris(DataModule):
         )
 
     @property
+    def training_samples(self) -> int:
+        return len(SHAPES)
+
+    @property
     def task(self) -> "ShapesAndHands":
         return ShapesAndHands(self.spec)
 

@@ -21,8 +21,8 @@ A file in published/, one for each paper, or for each paper and benchmark:
         results:                        # the first is the headline
           - {metric: mae_gap, value: 48, unit: meV, overrides: ["data.targets=[gap]", optimizer.lr=1.0e-3]}
 
-A protocol may name another `paper`, a size of its own for instance. `metric` and `unit` are ours (the task's); `overrides` are added to `experiment=...` and complete the recipe of that very
-number. All published values are of the benchmark's official data.
+A protocol may name another `paper`, a size of its own for instance. `metric` and `unit` are ours (the task's); `overrides` are
+added to `experiment=...` and complete the recipe of that very number. All values are of the benchmark's official data.
 """
 
 from dataclasses import MISSING, dataclass, fields

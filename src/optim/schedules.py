@@ -1,7 +1,7 @@
 """Learning-rate schedules: functions of the time since the start, in epochs; and one that watches the validation score."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ Schedule = Callable[[float, float], float]
 class Constant:
     """The learning rate as it is, after a linear warm-up."""
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: float | int = 0.0
 
     def __call__(self, epoch: float, epochs: float) -> float:
         return min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
@@ -28,7 +28,7 @@ class Constant:
 class Cosine:
     """Linear warm-up from `warmup_factor`, then half a cosine down to `final_factor` at the end (arXiv:1608.03983, eq. 5)."""
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: float | int = 0.0
     warmup_factor: float = 0.0
     final_factor: float = 0.0
 
@@ -43,9 +43,9 @@ class Cosine:
 class MultiStep:
     """Multiplied by `factor` at each milestone, a fraction of the whole training."""
 
-    milestones: tuple[float, ...]
+    milestones: Sequence[float]
     factor: float = 0.1
-    warmup_epochs: float = 0.0
+    warmup_epochs: float | int = 0.0
 
     def __call__(self, epoch: float, epochs: float) -> float:
         warmup = Constant(self.warmup_epochs)(epoch, epochs)
@@ -57,8 +57,8 @@ class Exponential:
     """Multiplied by `factor` every `every_epochs`, continuously."""
 
     factor: float
-    every_epochs: float = 1.0
-    warmup_epochs: float = 0.0
+    every_epochs: float | int = 1.0
+    warmup_epochs: float | int = 0.0
 
     def __call__(self, epoch: float, epochs: float) -> float:
         return Constant(self.warmup_epochs)(epoch, epochs) * self.factor ** (epoch / self.every_epochs)

@@ -139,6 +139,19 @@ def test_splits_are_disjoint_and_stratified(tmp_path: Path) -> None:
     assert set(other["test"].index.tolist()) == ids["test"]
 
 
+def test_without_validation_shapes_the_test_split_chooses_and_scores_say_so(tmp_path: Path) -> None:
+    datamodule = modelnet(tmp_path, val_fraction=0.0)
+    splits = datamodule.splits
+    assert len(splits["train"]) == 80
+    assert splits["val"].index.tolist() == splits["test"].index.tolist()
+    assert not set(splits["train"].index) & set(splits["test"].index)
+    assert datamodule.spec.split.endswith("best epoch on the test split")
+    assert set(datamodule.task.compute("test")) == {
+        f"{metric}_best_epoch{turn}" for metric in ("acc", "macc") for turn in ("", "_z", "_so3")
+    }
+    assert set(modelnet(tmp_path).task.compute("test")) == set(modelnet(tmp_path).task.units)
+
+
 def test_holding_out_leaves_something_on_both_sides() -> None:
     label = np.array([0] * 10 + [1] * 2 + [2])
     among = np.ones(13, dtype=bool)
@@ -281,7 +294,8 @@ def test_a_changed_folder_is_read_anew(tmp_path: Path) -> None:
         ({"source": "real"}, "data.source must be auto, official or miniature"),
         ({"num_points": 4096}, "data.num_points must lie between 1 and 2048"),
         ({"train_rotation": "y"}, "data.train_rotation must be none, z or so3"),
-        ({"val_fraction": 0.0}, "data.val_fraction must lie between 0 and 1"),
+        ({"val_fraction": 1.0}, "data.val_fraction must be 0, or lie between 0 and 1"),
+        ({"votes": 1}, "data.votes must be null, or 2 or more"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(tmp_path: Path, options: dict, reason: str) -> None:

@@ -106,3 +106,38 @@ def test_validation_turns_as_training_does(train_rotation: str) -> None:
     moved = (variants[""].pos - batch.pos).abs()
     assert (moved.max() > 1e-3) == (train_rotation != "none")
     assert (moved[:, 2].max() > 1e-3) == (train_rotation == "so3")
+
+
+def test_copies_vote_with_their_probabilities() -> None:
+    """Class 0 by a little whenever x > 0, class 1 by far whenever x < 0: turned about z at will, class 1 has more in sum."""
+    batch = clouds([1] * 200, [1] * 200)
+    batch.pos = torch.tensor([[1.0, 0.0, 0.0]]).repeat(200, 1)
+    seen = []
+
+    def predict(turned: Batch) -> dict[str, torch.Tensor]:
+        seen.append(turned.pos)
+        right = turned.pos[:, 0] > 0
+        return {"label": torch.stack([right * 0.5, ~right * 9.0, torch.full(right.shape, -9.0)], -1)}
+
+    task = PointClassification(SPEC, "none", votes=32)
+    plain = task.score("test", predict, batch)["label"]
+    assert torch.equal(plain, predict(batch)["label"]), "a vote must not become the record of the plain predictions"
+    scores = task.compute("test")
+    assert scores["acc"] == 0
+    assert scores["acc_z"].item() == pytest.approx(50, abs=12)
+    assert scores["acc_voted"] > 99
+    assert set(scores) == set(task.units)
+    voters = torch.stack(seen[:32])
+    assert (voters[..., 2] == 0).all(), "clouds that are trained upright vote upright"
+    assert (voters[1:] - voters[0]).norm(dim=-1).amax(1).min() > 0.1
+    task.score("val", predict, batch)
+    assert set(task.compute("val")) == {"acc", "macc"}
+
+
+def test_scores_of_the_best_test_epoch_have_names_of_their_own() -> None:
+    task = PointClassification(SPEC, "so3", votes=2, best_epoch=True)
+    names = {f"{metric}_best_epoch{turn}" for metric in ("acc", "macc") for turn in ("", "_z", "_so3", "_voted")}
+    assert set(task.compute("test")) == names
+    assert set(task.compute("val")) == {"acc", "macc"}
+    assert names <= set(task.units)
+    assert task.monitor in task.units

@@ -71,8 +71,9 @@ FORTY = [
 ]
 TEN = ["bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet"]
 CLASSES = {40: FORTY, 10: TEN}
-SIZES = {40: (9843, 2468), 10: (3991, 908)}
-"""Training and test shapes of the OFF and txt forms; the h5 form lacks three of the 9,843."""
+SIZES = {("mesh", 40): (9843, 2468), ("txt", 40): (9843, 2468), ("h5", 40): (9840, 2468)}
+SIZES |= {("mesh", 10): (3991, 908), ("txt", 10): (3991, 908)}
+"""Training and test shapes; the authors of the h5 form left three out."""
 
 STANFORD = "https://shapenet.cs.stanford.edu/media/"
 
@@ -258,13 +259,18 @@ def read_h5_form(files: Files, classes: int, where: str) -> Iterator[Cloud]:
     if {test for test, _, _ in found} != {False, True}:
         raise UserError(f"{where} should have files ply_data_train0.h5, … and ply_data_test0.h5, … and has not")
     for test, _, name in found:
-        with h5py.File(io.BytesIO(files[name]())) as file:
-            pos, label = file["data"][:], file["label"][:].reshape(-1)
-            normal = file["normal"][:] if "normal" in file else None
-        if pos.shape[1:] != (POINTS, 3) or len(label) != len(pos) or not 0 <= label.min() <= label.max() < classes:
+        try:
+            with h5py.File(io.BytesIO(files[name]())) as file:
+                pos, label = file["data"][:], file["label"][:].reshape(-1)
+                normal = file["normal"][:] if "normal" in file else None
+        except (OSError, KeyError) as error:
+            raise UserError(f"{where}/{name} is damaged, or has no data and label ({error})") from None
+        fits = pos.shape[1:] == (POINTS, 3) and len(label) == len(pos) > 0
+        if not fits or not np.isin(label, range(classes)).all():
+            labels = f"{label.min()} to {label.max()}" if len(label) else "none"
             raise UserError(
                 f"{where}/{name} should have data (clouds, {POINTS}, 3) and labels below {classes}, and has data {pos.shape} "
-                f"and labels {label.min()} to {label.max()}"
+                f"and labels {labels}"
             )
         for row in range(len(pos)):
             normals = None if normal is None else upright(normal[row])

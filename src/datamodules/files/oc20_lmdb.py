@@ -38,7 +38,8 @@ class PickledStructures:
         content = self.shards.value(row)
         record = safe_pickle.load(content, PYG, self.where(row))
         try:
-            return to_structure(fields(record))
+            with np.errstate(invalid="ignore"):  # a NaN among atomic numbers, which will be found to be unknown
+                return to_structure(fields(record))
         except Exception as error:  # damaged bytes may raise anything
             reason = f"has no {error}" if isinstance(error, KeyError) else f"is damaged ({error})"
             raise UserError(f"{self.where(row)} {reason}: it is no structure of OC20") from None

@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...kernels import Kernels
 from ...nn.clouds import BatchNorm, cloud_max, cloud_mean, point_mlp
 from ...tasks.spec import Spec
-from ...tasks.symmetry import exact
+from ...tasks.symmetry import Symmetry, exact
 from ..paper import Paper
 
 SLOPE = 0.2
@@ -49,7 +49,7 @@ class DGCNN(Paper):
 class DGCNNNetwork(nn.Module):
     """The classification network of figure 3."""
 
-    symmetries = exact("permutation")
+    symmetries = (*exact("permutation"), Symmetry("rotation", "learned"), Symmetry("reflection", "learned"))
 
     def __init__(self, spec: Spec, choice: Kernels, width: int, k: int, dropout: float):
         super().__init__()

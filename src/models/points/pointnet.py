@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...nn.clouds import cloud_matmul, cloud_max, point_mlp
 from ...tasks.spec import Spec
-from ...tasks.symmetry import exact
+from ...tasks.symmetry import Symmetry, exact
 from ..paper import Paper
 
 
@@ -51,7 +51,7 @@ class PointNet(Paper):
 class PointNetNetwork(nn.Module):
     """The classification network of figure 2."""
 
-    symmetries = exact("permutation")
+    symmetries = (*exact("permutation"), Symmetry("rotation", "learned"), Symmetry("reflection", "learned"))
 
     def __init__(self, spec: Spec, width: int, transforms: bool, dropout: float):
         super().__init__()

@@ -28,7 +28,7 @@ from ...geometry.eigen3 import least_eigenvectors
 from ...kernels import Kernels
 from ...nn.clouds import BatchNorm, cloud_mean, point_mlp
 from ...tasks.spec import Spec
-from ...tasks.symmetry import exact
+from ...tasks.symmetry import Symmetry, exact
 from ..paper import Paper
 
 PROPERTIES = 14
@@ -107,7 +107,7 @@ class RISurConvNetwork(nn.Module):
     """The classification network: invariant to rotations, translations and the order of points, but not to reflections, which
     reverse the order around a normal."""
 
-    symmetries = exact("rotation", "translation", "permutation")
+    symmetries = (*exact("rotation", "translation", "permutation"), Symmetry("reflection", "learned"))
 
     def __init__(
         self,

@@ -1,20 +1,20 @@
 """3D ShapeNets: A Deep Representation for Volumetric Shapes. Wu, Song, Khosla, Yu, Zhang, Tang, Xiao; CVPR 2015,
 arXiv:1406.5670.
 
-A convolutional deep belief network of voxels and labels: convolutional machines (eq. 1) without pooling, a fully connected one,
-and an associative memory of the label and its 1,200 units. Each is trained on the activations of those below it, then all
-together by wake-sleep with tied weights, as in section 3. The authors classify with a copy that is trained on by
-backpropagation, so that is the last phase here. They put a softmax, and then a support vector machine, in the place of the
-memory; here the memory stays and its exact P(label | units), from free energies, is what is trained. This last phase improves
-recognition and spoils completion: without it (the last share 0) the model is the generative one of the paper.
+A convolutional deep belief network of voxels and labels: convolutional machines (eq. 1) without pooling, a fully connected
+one, and an associative memory of the label and its 1,200 units. Each learns from the activations of those below it, by
+contrastive divergence, the memory by its fast persistent kind; then all together by wake-sleep with tied weights (section 3).
+The authors classify with a copy trained on by backpropagation, so that is the last phase. They put a softmax, and then a
+support vector machine, in the memory's place; here the memory stays, and its exact P(label | units), from free energies, is
+trained. That improves recognition and spoils completion: with a last share of 0 the model is the paper's generative one.
 
-Voxels are those that a point of the cloud lies in; the authors' are those that meet the mesh. What else is ours: the first
-visible biases start at the voxels' log odds in the training split instead of zero, and the label's copies are sampled each
-for itself, so that chains follow the energy that is trained (the authors' code takes one sample for all).
+Voxels are those that a point of the cloud lies in; the authors' are those that meet the mesh. What else is ours: a machine's
+visible biases start at the log odds of its input instead of zero, and the label's copies are sampled each for itself, so that
+the chains follow the energy that is trained (the authors' code takes one sample for all).
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ ROUNDING = 1e-9
 class Phases:
     """A training cut in parts by their shares of it, of which some may be 0."""
 
-    shares: tuple[float, ...]
+    shares: tuple[float | int, ...]
 
     def __post_init__(self):
         if min(self.shares) < 0 or not sum(self.shares):
@@ -92,6 +92,7 @@ class ShapeNets3D(Paper):
         "convolutions": [[8, 4, 2], [16, 2, 1]],
         "features": 16,
         "hidden": 32,
+        "chains": 4,
         "shares": [0, 0, 0, 0, 0, 1],
         "rates": [1, 1, 1, 1, 1, 1],
     }
@@ -108,9 +109,9 @@ class ShapeNets3D(Paper):
         hidden: int,
         copies: int,
         chains: int,
-        sparsity: Sequence[Sequence[float]],
-        shares: Sequence[float],
-        rates: Sequence[float],
+        sparsity: Sequence[Sequence[float | int]],
+        shares: Sequence[float | int],
+        rates: Sequence[float | int],
     ):
         super().__init__(spec)
         self.network = ShapeNets3DNetwork(spec, resolution, padding, convolutions, features, hidden, copies, chains)
@@ -124,17 +125,10 @@ class ShapeNets3D(Paper):
         self.memory_phase, self.wake_sleep_phase, self.backpropagation = range(layers, layers + 3)
         self.total_steps = 1
 
-    def fit_closed_form(self, train_batches: Callable[[], Iterable[Any]]) -> None:
-        """Starts from the voxels' log odds, which the first layer's visible biases are while nothing else is known."""
+    def prepare(self, *arguments: Any) -> None:
         if not isinstance(self.network, ShapeNets3DNetwork):
             raise UserError("symmetrize: 3D ShapeNets learns layer by layer from voxels, and cannot be wrapped")
-        count, total = 0, 0
-        for batch in train_batches():
-            voxels = self.network.voxels(batch)
-            count, total = count + len(voxels), total + voxels.double().sum(0)
-        odds = torch.logit((total + 0.5) / (count + 1))  # as if half a shape more were full, and half a one empty
-        with torch.no_grad():
-            self.network.layers[0].visible_bias.copy_(odds)
+        super().prepare(*arguments)
 
     def phase(self, step: int) -> int:
         return self.phases.at(step / self.total_steps)
@@ -168,7 +162,7 @@ class ShapeNets3D(Paper):
 
     def pretraining(self, layer: int, v: Volume) -> Float[Tensor, ""]:
         """One step of contrastive divergence of a layer; in the first only places that see a voxel count (section 3)."""
-        machine = self.network.layers[layer]
+        machine = self.machine(layer)
         where = machine.touched(v) if layer == 0 else None
         loss = machine.contrast(v, machine.reconstruct(v), where)
         if layer < len(self.sparsity):
@@ -203,19 +197,41 @@ class ShapeNets3D(Paper):
         finally:
             self.recipe = recipe
 
+    def machine(self, phase: int) -> ConvolutionalRBM | AssociativeMemory:
+        """What a phase of pre-training trains."""
+        return self.network.memory if phase == self.memory_phase else self.network.layers[phase]
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if self.phase(self.global_step) != self.phase(max(self.global_step - 1, 0)):
-            self.optimizers(use_pl_optimizer=False).state.clear()
+        step = self.global_step
+        phase = self.phase(step)
+        if step and phase == self.phase(step - 1):
+            return
+        self.optimizers(use_pl_optimizer=False).state.clear()
+        if phase <= self.memory_phase:
+            self.start(phase, self.trainer.strategy.reduce(self.log_odds(phase, batch), reduce_op="mean"))
+
+    @torch.no_grad()
+    def log_odds(self, phase: int, batch: Any) -> Float[Tensor, "..."]:
+        """Of a machine's inputs in a batch, as if half a sample more were on and half a one off."""
+        v = self.network.ascend(self.network.voxels(batch))[phase]
+        return torch.logit((v.sum(0) + 0.5) / (len(v) + 1))
+
+    @torch.no_grad()
+    def start(self, phase: int, odds: Float[Tensor, "..."]) -> None:
+        """Sets the visible biases, so that hidden units explain deviations only; else they die while the biases learn."""
+        bias = self.machine(phase).visible_bias
+        bias.flatten()[-odds.numel() :] = odds.flatten()  # all but the labels'
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        phase, net = self.phase(self.global_step), self.network
+        phase = self.phase(self.global_step)
+        if phase > self.memory_phase:
+            return
         if phase == self.memory_phase:
-            net.memory.learn_fast(optimizer.param_groups[0]["lr"])
-        if phase <= self.memory_phase:
-            kept = set((net.layers[phase] if phase < self.memory_phase else net.memory).parameters())
-            for parameter in self.parameters():
-                if parameter not in kept:
-                    parameter.grad = None
+            self.network.memory.learn_fast(optimizer.param_groups[0]["lr"])
+        kept = {id(parameter) for parameter in self.machine(phase).parameters()}
+        for parameter in self.parameters():
+            if id(parameter) not in kept:
+                parameter.grad = None
 
 
 class Completion(NamedTuple):

@@ -3,6 +3,9 @@
 import functools
 import http.server
 import io
+import shutil
+import ssl
+import subprocess
 import threading
 import zipfile
 from pathlib import Path
@@ -203,6 +206,10 @@ def test_txt_files_are_read_and_stood_upright(tmp_path: Path) -> None:
         ),
         (lambda root: (root / "bed/bed_0001.txt").write_text("1,2,3,0,0,1\n" * POINTS), "all points are the same"),
         (lambda root: (root / "bed/bed_0001.txt").write_text("nan,2,3,0,0,1\n" * POINTS), "not finite"),
+        (
+            lambda root: (root / "bed/bed_0001.txt").write_text("1,2,3,0,0,1\n1,2,4,nan,0,1\n" * (POINTS // 2)),
+            "bed_0001 has a normal that is not finite",
+        ),
         (lambda root: (root / "modelnet10_train.txt").write_text("sled_0001\n"), "'sled' is no class"),
     ],
 )
@@ -240,7 +247,36 @@ def test_h5_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None
     assert arrays["pos"][::40, 0].tolist() == [[part, -2, 1] for part in [*range(11), 0]]
 
 
-def test_bad_h5_files_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no HDF5"), "is damaged, or has no data and label"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "is damaged, or has no data and label"),
+        (lambda path: rewrite(path, label=None), "is damaged, or has no data and label .*label"),
+        (lambda path: rewrite(path, data=np.zeros((1, 100, 3))), r"should have data .* and has data \(1, 100, 3\)"),
+        (lambda path: rewrite(path, data=np.zeros((0, POINTS, 3)), label=np.zeros(0)), "and labels none"),
+        (lambda path: rewrite(path, label=np.array([0.5])), "and labels 0.5 to 0.5"),
+        (lambda path: rewrite(path, data=np.full((1, POINTS, 3), np.nan)), "has a point that is not finite"),
+    ],
+)
+def test_a_bad_h5_file_is_named_with_the_reason(tmp_path: Path, change, reason: str) -> None:
+    root = plant_h5(tmp_path / "modelnet40_ply_hdf5_2048", labels=1)
+    change(root / "ply_data_train3.h5")
+    with pytest.raises(UserError, match="ply_data_train3.*" + reason) as error:
+        read_clouds(root, "h5", 40)
+    assert "\n" not in str(error.value)
+
+
+def rewrite(path: Path, **arrays: np.ndarray | None) -> None:
+    """The file with other data or label, or without."""
+    whole = {"data": np.random.default_rng(0).normal(size=(1, POINTS, 3)), "label": np.zeros(1)}
+    with pytest.importorskip("h5py").File(path, "w") as file:
+        for name, array in (whole | arrays).items():
+            if array is not None:
+                file[name] = array
+
+
+def test_labels_and_numbers_of_h5_files_are_checked(tmp_path: Path) -> None:
     root = plant_h5(tmp_path / "a", labels=41)
     with pytest.raises(UserError, match=r"ply_data_train0.h5 should have .* labels below 40, and has .* 0 to 40"):
         read_clouds(root, "h5", 40)
@@ -286,6 +322,27 @@ def test_downloads_and_finds(tmp_path: Path) -> None:
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"could not download .* put the file at .*ModelNet10.zip"):
         download(tmp_path, Archive("http://127.0.0.1:9/ModelNet10.zip"))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *names]
+    subprocess.run(making, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    (tmp_path / "served").mkdir()
+    zipped(plant(tmp_path / "x"), tmp_path / "served" / "ModelNet10.zip")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        archive = Archive(f"https://localhost:{server.server_port}/ModelNet10.zip")
+        with pytest.raises(UserError, match="could not download .*certificate"):
+            download(tmp_path / "data", archive)
+        server.shutdown()
+    assert find(tmp_path / "data", archive) is None
 
 
 def test_a_damaged_zip_is_named(tmp_path: Path) -> None:
