@@ -15,6 +15,17 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["energy", "forces"])
 def test_compiled_networks_train_as_the_eager_ones_do(what: str) -> None:
+    run(what)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["hcnn", "poincare_resnet"])
+def test_hyperbolic_networks_are_traced_as_one_graph(model: str) -> None:
+    """Without the compiler, which takes minutes for them."""
+    run(model)
+
+
+def run(what: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     result = subprocess.run(
         [sys.executable, __file__, what], env=environment, capture_output=True, text=True, timeout=600
@@ -59,5 +70,34 @@ def compare(what: str) -> None:
                 torch.testing.assert_close(compiled.eval()(batch)[name], value, rtol=1e-4, atol=1e-5)
 
 
+def trace(model: str) -> None:
+    """Outputs and gradients of the traced graph, in training and on batches of two sizes, and those of the network."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from erlangen.nn.compiled import Compiled
+    from erlangen.runs.assemble import build
+    from erlangen.runs.config import compose_config, resolved
+    from erlangen.tasks.batch import TensorBatch
+    from erlangen.tasks.spec import Field, Spec, Target
+
+    image = {"image": Field(level="graph", shape=(3, 32, 32))}
+    spec = Spec("pictures", "images", "all", "miniature", (Target(name="label", classes=10),), image)
+    config = resolved(*compose_config([f"model={model}", "data=cifar10"]))["model"]
+    paper = build({**config, **build(config, spec=spec).tiny}, spec=spec).train()
+    traced = Compiled(paper.network)
+    traced.run = torch.compile(traced.evaluate, dynamic=True, fullgraph=True, backend="aot_eager")
+    for count in (4, 6):
+        label = torch.arange(count)
+        batch = TensorBatch(image=torch.randn(count, 3, 32, 32), label=label, id=label)
+        found = []
+        for network in (traced, paper.network):
+            paper.zero_grad()
+            outputs = network(batch)["label"]
+            cross_entropy(outputs, label).backward()
+            found.append([outputs.detach(), *(p.grad.clone() for p in paper.parameters())])
+        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
 if __name__ == "__main__":
-    compare(sys.argv[1])
+    (compare if sys.argv[1] in ("energy", "forces") else trace)(sys.argv[1])

@@ -229,8 +229,11 @@ PRIMITIVES = Spec(**{**vars(SPEC), "targets": (Target(name="label", classes=4),)
 def primitives(count: int, generator: torch.Generator, points: int = 1500) -> Batch:
     """Surfaces of boxes, spheres, cylinders and cones of random proportions, round about z or square."""
     batch = batch_of([points] * count)
-    uniform = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
     shapes = []
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
     for kind in range(count):
         angle, height, end = 2 * math.pi * uniform(points), 2 * uniform(points) - 1, uniform(points) < 1 / 3
         circle = torch.stack([angle.cos(), angle.sin()], 1)
