@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 from .errors import UserError
-from .evidence.collect import build_tables, find_runs, group_runs
+from .evidence.collect import Table, build_tables, find_runs, group_runs
 from .evidence.compare import compare_runs
 from .evidence.document import Section, comparison_section, table_section, unfinished_section
 from .evidence.gallery import table_pictures
+from .evidence.overview import has_overview, overview_sections
 from .evidence.published import load_published
 from .evidence.render import Picture, console, html_page, markdown, print_sections
 from .evidence.sweeps import sweep_section
@@ -62,11 +63,20 @@ def report_parts(paths: list[Path], pictures: bool) -> list[tuple[Section, list[
     sweeps = [sweep for path in paths for sweep in sweeps_in(path)]
     groups, left = group_runs(find_runs(paths, expected=bool(sweeps)))
     tables = build_tables(groups, load_published())
-    parts = [(table_section(table), table_pictures(table) if pictures else []) for table in tables]
+    parts = [part for table in tables for part in table_parts(table, pictures)]
     of_sweeps = {folder.resolve() for sweep in sweeps for _, folder in sweep.jobs}
     others = [run for run in left if run.state == "repeated" or run.path.resolve() not in of_sweeps]
     sections = [*map(sweep_section, sweeps), unfinished_section(others)]
     return [*parts, *((section, []) for section in sections if section)]
+
+
+def table_parts(table: Table, pictures: bool) -> list[tuple[Section, list[Picture]]]:
+    """All of a table, at a glance first where there is much of it; then only what was published is told in full."""
+    overview = overview_sections(table, console().width) if has_overview(table) else []
+    full = table_section(table, only_published=bool(overview))
+    sections = [*overview, *([full] if full.rows else [])]
+    shown = table_pictures(table) if pictures else []
+    return [(section, []) for section in sections[:-1]] + [(sections[-1], shown)]
 
 
 def write(path: Path, content: str) -> None:

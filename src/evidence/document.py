@@ -41,14 +41,16 @@ class Section:
         return f"[{self.notes.index(text) + 1}]"
 
 
-def table_section(table: Table) -> Section:
-    """One table of measured beside published."""
-    with_floor = any(row.to_floor is not None for row in table.rows)
+def table_section(table: Table, only_published: bool = False) -> Section:
+    """One table of measured beside published: every metric of every group, or those of which something was published."""
+    rows = tuple(row for row in table.rows if row.standing or not only_published)
+    with_floor = any(row.to_floor is not None for row in rows)
     columns = ["paper", "metric", "measured", "published", *(["÷ floor"] if with_floor else [])]
     columns += ["parameters", "samples/s", "wall time"]
     numeric = frozenset(range(2, len(columns))) - {3}
-    section = Section(table.title, columns, [], numeric, block_starts(table.rows))
-    for row in table.rows:
+    title = f"{table.title}\nmeasured beside published" if only_published else table.title
+    section = Section(title, columns, [], numeric, block_starts(rows))
+    for row in rows:
         ratio = [text("" if row.to_floor is None else f"{row.to_floor:.2f}")] if with_floor else []
         section.rows.append(
             [
@@ -63,13 +65,18 @@ def table_section(table: Table) -> Section:
     if with_floor:
         floor = next(group.paper for group in table.groups if group.paper in FLOORS)
         section.notes.append(f"÷ floor: measured over {floor} ({FLOORS[floor]}), on the same split")
-    if any(row.standing and not row.standing.comparable for row in table.rows):
+    if any(row.standing and not row.standing.comparable for row in rows):
         section.notes.append(
             "(in brackets): published, for orientation only; it is not comparable with what was measured"
         )
-    devices = sorted({run.result["device"] for group in table.groups for run in group.runs})
-    section.notes.append(f"samples/s in training, wall time of a run: on {'; '.join(devices)}")
+    section.notes.append(cost_note(table))
     return section
+
+
+def cost_note(table: Table) -> str:
+    """What throughput and time are of, and on which devices."""
+    devices = sorted({run.result["device"] for group in table.groups for run in group.runs})
+    return f"samples/s in training, wall time of a run: on {'; '.join(devices)}"
 
 
 def block_starts(rows: tuple[Row, ...]) -> frozenset[int]:

@@ -4,7 +4,9 @@ Liao, Wood, Das, Smidt; ICLR 2024, arXiv:2306.12059. Implements section 4: graph
 attention re-normalisation (4.1), separable S2 activation (4.2), separable layer normalisation (4.3) and the overall
 architecture (4.4). Where the authors' code differs from the paper we follow the code, since its
 numbers are the published ones: the feed-forward network has three linear layers on the sphere's grid, degrees that lose
-components to mmax are rescaled, and energies are the sum over atoms / the average number of atoms.
+components to mmax are rescaled, and energies are the sum over atoms / the average number of atoms. `selfmix` is the variant of
+arXiv:2401.10216 (section 4, table 1), whose code is not released: we put the layer, with a norm and a residual connection as
+its neighbours have them, between attention and feed-forward network.
 
 Two things are worth knowing. The imaginary parts of the SO(2) layers make it equivariant under
 rotations only: it tells mirror images apart. And in the energy head the scalar branch alone reaches the output, so that
@@ -33,6 +35,7 @@ from ...nn.edge_frames import EdgeFrames, Edges
 from ...nn.edge_radial import EdgeRadial
 from ...nn.gradient import with_forces
 from ...nn.radial import GaussianBasis
+from ...nn.selfmix import Selfmix
 from ...nn.so2_layers import SO2Linear, orders_of, row_degrees, scaled_orders, truncation_gain
 from ...nn.so3_layers import SeparableLayerNorm, SO3Linear, component_degrees, gated
 from ...tasks.normalizer import Statistics
@@ -62,6 +65,7 @@ class Sizes:
     elements: int
     activation: Activation
     resolution: int
+    selfmix: bool
     order: int
 
 
@@ -87,6 +91,7 @@ class EquiformerV2(Paper):
         alpha_drop, drop_path: dropout of attention weights; of residual branches for a whole sample.
         average_nodes, average_degree: of the benchmark: what an energy and the edge-degree embedding are divided by.
         direct_forces: predict forces by a head of their own, as published, rather than as the energy's gradient.
+        selfmix: multiply the features of each block with themselves (arXiv:2401.10216).
     """
 
     title = "EquiformerV2: Improved Equivariant Transformer for Scaling to Higher-Degree Representations"
@@ -138,6 +143,7 @@ class EquiformerV2(Paper):
         average_nodes: float,
         average_degree: float,
         direct_forces: bool,
+        selfmix: bool = False,  # checkpoints may be older than it
     ):
         super().__init__(spec)
         require_elements(spec, elements)
@@ -156,6 +162,7 @@ class EquiformerV2(Paper):
             elements=elements,
             activation=activation,
             resolution=resolution,
+            selfmix=selfmix,
             order=1 if len(targets) == len(spec.targets) else 2,
         )
         frames = EdgeFrames(choice, cutoff, max_neighbors, lmax, sizes.order)
@@ -244,12 +251,16 @@ class EquiformerV2Network(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then the feed-forward network, each after a norm and beside a residual connection."""
+    """Attention, perhaps Selfmix, and the feed-forward network, each after a norm and beside a residual connection."""
 
     def __init__(self, choice: Kernels, sizes: Sizes, alpha_drop: float, drop_path: float):
         super().__init__()
         self.attention_norm = SeparableLayerNorm(sizes.lmax, sizes.channels)
         self.attention = GraphAttention(choice, sizes, sizes.channels, alpha_drop)
+        self.selfmix = None
+        if sizes.selfmix:
+            norm = SeparableLayerNorm(sizes.lmax, sizes.channels)
+            self.selfmix = nn.Sequential(norm, Selfmix(choice, sizes.lmax, sizes.channels, sizes.order))
         self.ffn_norm = SeparableLayerNorm(sizes.lmax, sizes.channels)
         self.ffn = FeedForward(choice, sizes, sizes.channels)
         self.drop_path = DropPath(drop_path)
@@ -264,6 +275,8 @@ class Block(nn.Module):
         graphs: int,
     ) -> Float[Tensor, "nodes components channels"]:
         x = x + self.drop_path(self.attention(self.attention_norm(x), basis, z, edges), graph, graphs)
+        if self.selfmix is not None:
+            x = x + self.drop_path(self.selfmix(x), graph, graphs)
         return x + self.drop_path(self.ffn(self.ffn_norm(x)), graph, graphs)
 
 
