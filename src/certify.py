@@ -2,7 +2,8 @@
 
 Each promised symmetry is measured as max |f(gx) - g f(x)| over a batch and several random group elements g, in units of
 the spread of f over the batch, before training and after it, in float64, float32 and bfloat16 (autocast). Energies are
-compared with their forces by central differences in float64. A classifier of point clouds is also tested on turned clouds.
+compared with their forces by central differences in float64. A classifier of point clouds is also tested on turned clouds,
+and a network on grids of the sphere on coarser and finer ones.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from torch import Tensor
 from .ase_calculator import ENERGIES
 from .datamodules.base import DataModule
 from .errors import UserError
+from .evidence.grids import draw_resolutions, error_by_resolution, has_grid
 from .evidence.robustness import accuracy_by_angle, draw_robustness
 from .models.paper import Paper
 from .nn.gradient import ForcesFromEnergy
@@ -36,6 +38,13 @@ LIMITS = {"float64": 1e-8, "float32": 1e-4}
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.float32}
 STEP, SLOPE_LIMIT = 1e-3, 1e-4
 """Half the step of the central differences, in the unit of the positions; what their own error, about STEP^2, stays below."""
+
+
+FIGURES = {
+    "accuracy by angle": ("robustness.png", draw_robustness),
+    "error by resolution": ("resolution.png", draw_resolutions),
+}
+"""Curves of a run's certificate, and how they are drawn."""
 
 
 def certify(paper: Paper, batch: Any, draws: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -150,6 +159,9 @@ def certify_run(what: list[str], samples: int, draws: int) -> tuple[dict[str, An
     batch = sample_batch(datamodule, samples)
     rows = {stage: certify(paper, batch, draws) for stage, paper in stages.items()}
     certificate = {"samples": samples, "draws": draws, "rows": rows}
+    if any(has_grid(paper) for paper in stages.values()):
+        curves = {stage: error_by_resolution(paper, config, batch, draws) for stage, paper in stages.items()}
+        certificate["error by resolution"] = curves
     if isinstance(datamodule.task, PointClassification) and folder is not None:
         curves = {stage: accuracy_by_angle(paper, datamodule) for stage, paper in stages.items()}
         certificate["accuracy by angle"] = curves
@@ -163,7 +175,7 @@ def sample_batch(datamodule: DataModule, samples: int) -> Any:
 
 
 def certificate_tables(certificate: dict[str, Any]) -> Iterator[Table]:
-    """One table a stage: a row for each element and target, a column for each precision."""
+    """One table a stage: a row for each element and target, a column for each precision; then curves."""
     for stage, rows in certificate["rows"].items():
         title = f"{stage}: error / spread, worst of {certificate['draws']} draws on {certificate['samples']} samples"
         table = Table(title=title, title_justify="left")
@@ -176,6 +188,13 @@ def certificate_tables(certificate: dict[str, Any]) -> Iterator[Table]:
             mine = {row["precision"]: row for row in rows if (row["element"], row["target"]) == (element, target)}
             cells = [f"{mine[name]['error']:.1e}" if name in mine else "" for name in PRECISIONS]
             table.add_row(f"{element} ({promise})", target, *cells, verdict([row["holds"] for row in mine.values()]))
+        yield table
+    for stage, rows in certificate.get("error by resolution", {}).items():
+        table = Table(title=f"{stage}: error under rotations / spread by resolution of the grid", title_justify="left")
+        for column in ("grid", "error", "bound"):
+            table.add_column(column, justify="right")
+        for row in rows:
+            table.add_row(f"{row['resolution']} x {row['resolution']}", f"{row['error']:.1e}", f"{row['bound']:.1e}")
         yield table
 
 
@@ -199,11 +218,12 @@ def main(arguments: list[str]) -> None:
         console.print(table)
     if folder is not None and folder.is_dir():
         write_json(folder / "certificate.json", certificate)
-        if curves := certificate.get("accuracy by angle"):
-            figure = folder / "plots" / "robustness.png"
-            figure.parent.mkdir(exist_ok=True)
-            draw_robustness(curves, figure)
-            console.print(f"accuracy against the angle of rotation: {figure}")
+        for name, (file, draw) in FIGURES.items():
+            if curves := certificate.get(name):
+                figure = folder / "plots" / file
+                figure.parent.mkdir(exist_ok=True)
+                draw(curves, figure)
+                console.print(f"{name}: {figure}")
     broken = [row for rows in certificate["rows"].values() for row in rows if row["holds"] is False]
     if broken:
         raise UserError(f"{len(broken)} of the promises above are broken")

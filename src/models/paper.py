@@ -36,6 +36,7 @@ class Paper(L.LightningModule):
         views_by: the file in conf/augment that makes views for it of data with one image a sample, if nothing else is chosen.
         periodic: whether it takes periodic cells (a `cell` among the fields) for what they are.
         scale: what a target is divided by before training: its standard or mean absolute deviation.
+        grid: the option that says how fine its grids of the sphere are, where rotations are kept but for them.
         trains: False for a paper that is fitted in closed form (`fit_closed_form`) and has no gradient steps.
         tiny: overrides of the constructor for a test of seconds.
     """
@@ -48,6 +49,7 @@ class Paper(L.LightningModule):
     views_by: ClassVar[str] = "simclr"
     periodic: ClassVar[bool] = False
     scale: ClassVar[Literal["std", "mad", "none"]] = "std"
+    grid: ClassVar[str | None] = None
     trains: ClassVar[bool] = True
     tiny: ClassVar[Mapping[str, Any]] = {}
 

@@ -99,6 +99,7 @@ class EquiformerV2(Paper):
     modalities = frozenset({"atoms"})
     outputs = frozenset({"graph:0e", "node:1o"})
     periodic = True
+    grid = "resolution"
     tiny = {
         "layers": 2,
         "channels": 8,

@@ -80,6 +80,7 @@ class ESCN(Paper):
     modalities = frozenset({"atoms"})
     outputs = frozenset({"graph:0e", "node:1o"})
     periodic = True
+    grid = "resolution"
     tiny = {
         "layers": 2,
         "channels": 8,
