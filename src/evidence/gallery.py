@@ -2,10 +2,12 @@
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 
 from ..runs.folder import RunFolder
 from .collect import Group, Row, Table
+from .curves import curves_of, learning_curves
 from .plots import (
     Bar,
     Bars,
@@ -31,6 +33,7 @@ def table_pictures(table: Table) -> list[Picture]:
     """Measured beside published, score against speed, and for each group its learning curves and a parity plot."""
     pictures = [picture("Measured beside published", lambda file: measured_beside_published(bar_panels(table), file))]
     pictures += speed_pictures(table)
+    pictures += curve_pictures(table)
     for group in table.groups:
         pictures += group_pictures(group)
     return pictures
@@ -81,6 +84,21 @@ def speed_picture(table: Table, monitor: str, better: str, device: str) -> Pictu
     return picture(
         "Accuracy against throughput", lambda file: score_against_speed(points, monitor, unit, better, device, file)
     )
+
+
+def curve_pictures(table: Table) -> list[Picture]:
+    """One for each metric that chose checkpoints of two groups or more."""
+    monitors = {group.first["monitor"]: group.first["better"] for group in table.groups}
+    found = {monitor: curves_of(table, monitor) for monitor in monitors}
+    units = {row.metric: row.unit for row in table.rows}
+    return [
+        picture(
+            "Learning curves at equal steps: means over seeds, and the seeds' span",
+            partial(learning_curves, curves, monitor, units.get(monitor, ""), monitors[monitor]),
+        )
+        for monitor, curves in found.items()
+        if len(curves) > 1
+    ]
 
 
 def group_pictures(group: Group) -> list[Picture]:
