@@ -71,7 +71,7 @@ def _blocks(D: Tensor, lmax: int, mmax: int) -> list[Tensor]:
     return [block[:, max(0, degree - mmax) : degree + min(degree, mmax) + 1] for degree, block in blocks]
 
 
-def _orders(lmax: int, mmax: int) -> list[tuple[int, int]]:
+def orders(lmax: int, mmax: int) -> list[tuple[int, int]]:
     """The (degree, order) of each row that is kept, degree after degree."""
     tops = [min(degree, mmax) for degree in range(lmax + 1)]
     return [(degree, m) for degree, top in enumerate(tops) for m in range(-top, top + 1)]
@@ -79,8 +79,8 @@ def _orders(lmax: int, mmax: int) -> list[tuple[int, int]]:
 
 def l_major_places(lmax: int, mmax: int) -> list[int]:
     """For each row of the m-major layout, its place degree after degree."""
-    orders = _orders(lmax, mmax)
-    return sorted(range(len(orders)), key=lambda i: (abs(orders[i][1]), orders[i][1] < 0, orders[i][0]))
+    kept = orders(lmax, mmax)
+    return sorted(range(len(kept)), key=lambda i: (abs(kept[i][1]), kept[i][1] < 0, kept[i][0]))
 
 
 def m_major_places(lmax: int, mmax: int) -> list[int]:

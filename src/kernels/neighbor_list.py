@@ -1,7 +1,7 @@
 """Graphs over atoms: complete, or within a cutoff, in molecules and in periodic cells."""
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -94,26 +94,27 @@ def edge_vectors(
 
 
 def _with(search, pos, ptr, cell, pbc, cutoff, max_neighbors, strict) -> Neighbors:
-    """The neighbour list whose edges within the cutoff come from `search`."""
-    edge_index, offset = _edges(search, pos.detach(), ptr, cell, pbc, cutoff, max_neighbors, strict)
-    return Neighbors(edge_index, offset, edge_vectors(pos, edge_index, offset, cell, ptr))
+    """The neighbour list whose edges within the cutoff, and their vectors, come from `search`."""
+    edge_index, offset, vector = _edges(search, pos.detach(), ptr, cell, pbc, cutoff, max_neighbors, strict)
+    if torch.is_grad_enabled() and (pos.requires_grad or (cell is not None and cell.requires_grad)):
+        return Neighbors(edge_index, offset, edge_vectors(pos, edge_index, offset, cell, ptr))
+    return Neighbors(edge_index, offset, vector.to(pos.dtype))
 
 
 @torch.no_grad()
-def _edges(search, pos, ptr, cell, pbc, cutoff, max_neighbors, strict) -> tuple[Tensor, Tensor]:
+def _edges(search, pos, ptr, cell, pbc, cutoff, max_neighbors, strict) -> tuple[Tensor, Tensor, Tensor]:
     if cutoff is None:
         edge_index = complete_graph(ptr)
-        offset = edge_index.new_zeros(edge_index.shape[1], 3)
+        offset, vector = edge_index.new_zeros(edge_index.shape[1], 3), edge_vectors(pos.double(), edge_index)
     else:
         if cell is not None and pbc is None:
             pbc = cell.new_ones(len(cell), 3, dtype=torch.bool)
-        edge_index, offset = search(pos, ptr, cell, pbc, cutoff)
+        dtype = pos.dtype if max_neighbors is None else torch.float64  # of vectors, which choose the nearest
+        edge_index, offset, vector = search(pos, ptr, cell, pbc, cutoff, dtype)
     if max_neighbors is None:
-        return edge_index, offset
-    cell = None if cell is None else cell.double()
-    distance = edge_vectors(pos.double(), edge_index, offset, cell, ptr).norm(dim=1)
-    keep = nearest(distance, edge_index[1], len(pos), max_neighbors, None if strict else SHELL)
-    return edge_index[:, keep], offset[keep]
+        return edge_index, offset, vector
+    keep = nearest(vector.norm(dim=1), edge_index[1], len(pos), max_neighbors, None if strict else SHELL)
+    return edge_index[:, keep], offset[keep], vector[keep]
 
 
 def nearest(
@@ -134,7 +135,7 @@ def nearest(
     return distance <= last[index] + shell
 
 
-def _all_pairs(pos, ptr, cell, pbc, cutoff) -> tuple[Tensor, Tensor]:
+def _all_pairs(pos, ptr, cell, pbc, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Look at each pair of atoms, and each image of the source that may be near enough; in chunks of destinations."""
     pos, sizes = pos.double(), ptr.diff()
     graph = torch.repeat_interleave(sizes)
@@ -153,7 +154,7 @@ def _all_pairs(pos, ptr, cell, pbc, cutoff) -> tuple[Tensor, Tensor]:
     first_image = images.cumsum(0) - images
     degree = (sizes * images)[graph]
 
-    edges, offsets = [], []
+    edges, offsets, vectors = [], [], []
     for atoms in torch.arange(len(pos), device=pos.device).split(_chunks(degree)):
         of_graph, count = graph[atoms], degree[atoms]
         rank = torch.arange(int(count.sum()), device=pos.device)
@@ -163,12 +164,13 @@ def _all_pairs(pos, ptr, cell, pbc, cutoff) -> tuple[Tensor, Tensor]:
         which = rank % many + torch.repeat_interleave(first_image[of_graph], count)
         vector = wrapped.index_select(0, source) - wrapped.index_select(0, destination) + shift.index_select(0, which)
         near = (vector.square().sum(1) < cutoff**2).nonzero().squeeze(1)
-        source, destination, n = source[near], destination[near], image[which[near]]
+        source, destination, n, vector = source[near], destination[near], image[which[near]], vector[near]
         other = (source != destination) | (n != 0).any(1)
         source, destination, n = source[other], destination[other], n[other]
         edges.append(torch.stack([source, destination]))
         offsets.append(n + (wraps[destination] - wraps[source]).long())
-    return torch.cat(edges, 1), torch.cat(offsets)
+        vectors.append(vector[other].to(dtype))
+    return torch.cat(edges, 1), torch.cat(offsets), torch.cat(vectors)
 
 
 def _images(reach: Tensor, images: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,10 +192,10 @@ def _chunks(degree: Tensor) -> list[int]:
     return torch.unique_consecutive((degree.cumsum(0) - 1) // CHUNK, return_counts=True)[1].tolist()
 
 
-def _vesin(pos, ptr, cell, pbc, cutoff) -> tuple[Tensor, Tensor]:
+def _vesin(pos, ptr, cell, pbc, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     """One call of vesin for each graph; its first atom is the centre, our destination. Small molecules need no search."""
     if cell is None and int((ptr.diff() ** 2).sum()) <= FEW * len(pos):
-        return _near_pairs(pos, ptr, cutoff)
+        return _near_pairs(pos, ptr, cutoff, dtype)
 
     from vesin import NeighborList
 
@@ -202,25 +204,25 @@ def _vesin(pos, ptr, cell, pbc, cutoff) -> tuple[Tensor, Tensor]:
     boxes = np.zeros((len(bounds) - 1, 3, 3)) if cell is None else cell.double().numpy()
     periodic = np.zeros((len(bounds) - 1, 3), bool) if cell is None else pbc.numpy()
     found = [
-        search.compute(points[begin:end], boxes[graph], periodic[graph], quantities="PS")
+        search.compute(points[begin:end], boxes[graph], periodic[graph], quantities="PSD")
         for graph, (begin, end) in enumerate(pairwise(bounds))
     ]
-    if not found:
-        return ptr.new_zeros(2, 0), ptr.new_zeros(0, 3)
-    pairs, offset = (np.concatenate(of_graphs) for of_graphs in zip(*found, strict=True))
-    centre, neighbour = torch.from_numpy(pairs.view(np.int64)).unbind(1)
-    edge_index = torch.stack([neighbour, centre])
-    if len(found) > 1:
-        edge_index += torch.repeat_interleave(ptr[:-1], torch.tensor([len(pair) for pair, _ in found]))
-    return edge_index, torch.from_numpy(offset).long()
+    ends = np.cumsum([0, *(len(vectors) for _, _, vectors in found)])
+    edge_index, offset = np.empty((2, ends[-1]), np.int64), np.empty((ends[-1], 3), np.int64)
+    vector = torch.empty(ends[-1], 3, dtype=dtype)
+    for start, of_graph, (pairs, offsets, vectors) in zip(bounds, starmap(slice, pairwise(ends)), found, strict=False):
+        np.add(pairs.view(np.int64).T[::-1], start, out=edge_index[:, of_graph])
+        offset[of_graph], vector.numpy()[of_graph] = offsets, vectors
+    return torch.from_numpy(edge_index), torch.from_numpy(offset), vector
 
 
-def _near_pairs(pos, ptr, cutoff) -> tuple[Tensor, Tensor]:
+def _near_pairs(pos, ptr, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Of all pairs of atoms of a graph, those within the cutoff."""
     edge_index = complete_graph(ptr)
-    near = edge_vectors(pos.double(), edge_index).square().sum(1) < cutoff**2
+    vector = edge_vectors(pos.double(), edge_index)
+    near = vector.square().sum(1) < cutoff**2
     edge_index = edge_index[:, near]
-    return edge_index, edge_index.new_zeros(edge_index.shape[1], 3)
+    return edge_index, edge_index.new_zeros(edge_index.shape[1], 3), vector[near].to(dtype)
 
 
 def with_vesin(

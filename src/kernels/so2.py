@@ -38,15 +38,21 @@ def so2_linear(
 
     W_m is a complex matrix (real for m = 0) over degrees and channels, so that one matrix product serves each m.
     """
+    sizes = [n * (2 if m else 1) for m, n in enumerate(degrees(lmax, mmax))]
+    mixed = so2_blocks([rows.flatten(1) for rows in x.split(sizes, 1)], weight, lmax, mmax)
+    return torch.cat([rows.unflatten(1, (-1, weight.shape[2])) for rows in mixed], 1)
+
+
+def so2_blocks(
+    x: list[Float[Tensor, "edges _"]],
+    weight: Float[Tensor, "pairs channels_in channels_out"],
+    lmax: int,
+    mmax: int,
+) -> list[Float[Tensor, "edges _"]]:
+    """`so2_linear` for the rows of each m in a matrix of their own, in which rows and channels are one axis."""
     n = degrees(lmax, mmax)
-    parts = [2 if m else 1 for m in range(mmax + 1)]  # real, and imaginary where there is one
-    rows = x.split([part * k for part, k in zip(parts, n, strict=True)], 1)
-    weights = weight.split([part * k * k for part, k in zip(parts, n, strict=True)])
-    out = []
-    for m, (row, block) in enumerate(zip(rows, weights, strict=True)):
-        mixed = row.flatten(1) @ _matrix(block, n[m], m)
-        out.append(mixed.unflatten(1, (-1, weight.shape[2])))
-    return torch.cat(out, 1)
+    blocks = weight.split([k * k * (2 if m else 1) for m, k in enumerate(n)])
+    return [rows @ _matrix(block, n[m], m) for m, (rows, block) in enumerate(zip(x, blocks, strict=True))]
 
 
 def _matrix(weight: Tensor, n: int, m: int) -> Tensor:
@@ -88,8 +94,13 @@ def radial_rows(lmax: int, mmax: int) -> int:
 @constant_table
 def radial_of_row(lmax: int, mmax: int) -> np.ndarray:
     """For each row of the m-major layout, its radial weight."""
-    spans = [np.arange(part.start, part.stop) for part in consecutive(degrees(lmax, mmax))]
-    return np.concatenate([spans[0], *(np.tile(span, 2) for span in spans[1:])])
+    return np.array(places_of_radial(lmax, mmax))
+
+
+def places_of_radial(lmax: int, mmax: int) -> list[int]:
+    """`radial_of_row` as plain numbers."""
+    first, *spans = (list(range(part.start, part.stop)) for part in consecutive(degrees(lmax, mmax)))
+    return sum((2 * span for span in spans), first)
 
 
 def paths(lmax: int) -> list[tuple[int, int, int]]:

@@ -8,6 +8,7 @@ from erlangen.errors import UserError
 from erlangen.geometry.rotations import random_orthogonal
 from erlangen.geometry.spherical_harmonics import spherical_harmonics
 from erlangen.geometry.wigner import rotate, wigner_blocks
+from erlangen.kernels.gaunt_product import _quadrature
 
 METHODS = ["reference", "grid", "fft"]
 DEGREES = [(0, 0, 0), (1, 1, 2), (2, 2, 2), (3, 1, 4), (2, 4, 1), (4, 4, 4), (1, 1, 4)]
@@ -82,6 +83,15 @@ def test_auto_takes_the_grid(generator):
     kernel = product("auto", (2, 2, 2))
     kernel(*factors(generator, (2, 2)))
     assert kernel.choice.ran == {"gaunt_product": "grid"}
+
+
+@pytest.mark.parametrize("degree", [0, 2, 13, 14, 33, 133])
+def test_the_points_integrate_all_harmonics_up_to_their_degree(degree):
+    points, weights = map(torch.from_numpy, _quadrature(degree))
+    values = spherical_harmonics(points, min(degree, 40), normalize=False, normalization="integral")
+    integrals = weights @ values
+    assert integrals[0].item() == pytest.approx((4 * torch.pi) ** 0.5, abs=1e-12)
+    assert (integrals[1:].abs() < 1e-12).all()
 
 
 @pytest.mark.slow

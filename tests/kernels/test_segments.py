@@ -116,7 +116,7 @@ def test_the_order_of_edges_does_not_matter(generator, index):
 
 
 @pytest.mark.parametrize("backend", ["csr", pytest.param("compiled", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("heads", [2, 32])
+@pytest.mark.parametrize("heads", [1, 2, 32])
 def test_every_softmax_takes_edges_in_any_order_and_masks(generator, index, backend, heads):
     order = torch.randperm(EDGES, generator=generator)
     logits = randn(generator, EDGES, heads)

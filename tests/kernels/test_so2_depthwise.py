@@ -1,5 +1,7 @@
 """The edge-frame depthwise product is e3nn's `uvu` product with the edge's harmonics, and is equivariant."""
 
+import importlib
+
 import pytest
 import torch
 from e3nn import o3
@@ -15,6 +17,8 @@ from kernels.edge_algebra import (
 
 from erlangen import kernels
 from erlangen.errors import UserError
+from erlangen.kernels.edge_rows import is_short
+from erlangen.kernels.registry import find
 from erlangen.kernels.so2 import pairs, path_matrix, paths
 
 NODES, EDGES, C = 5, 20, 3
@@ -92,6 +96,15 @@ def test_the_order_of_edges_does_not_matter(generator):
     w, D, order = weights(generator, pairs(2, 2)), frames(vectors, 2), torch.randperm(EDGES, generator=generator)
     shuffled = conv(2)(x, edge_index[:, order], D[order], w[order], NODES)
     torch.testing.assert_close(shuffled, conv(2)(x, edge_index, D, w, NODES))
+
+
+@pytest.mark.parametrize("op", ["so2_depthwise", "so2_depthwise_radial", "so2_conv"])
+@pytest.mark.parametrize(("lmax", "mmax"), [(0, 0), (1, 0), (2, 2), (3, 1), (4, 4), (6, 2)])
+def test_row_by_row_as_it_is_compiled_it_is_the_same(op, lmax, mmax):
+    args, spec = find(op).example(torch.float64, "cpu", 0, lmax=lmax, mmax=mmax)
+    by_rows = importlib.import_module(f"erlangen.kernels.{op}").by_rows
+    torch.testing.assert_close(by_rows(*args, **spec), find(op).reference(*args, **spec), rtol=1e-13, atol=1e-13)
+    assert is_short(lmax, mmax) == (lmax < 6)
 
 
 @pytest.mark.parametrize("backend", ["reference", "compiled"])

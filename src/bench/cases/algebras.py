@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+import torch
+from torch import Tensor
+
+from ...geometry.clifford import Signature, grade_paths, grades, product_table
 from ..case import Case, Competitor, Scale, op_case
 
 
@@ -18,3 +22,30 @@ def vandermonde(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
     size = {"heads": scale.pick(2, 64, 256), "roots": scale.pick(4, 32, 32), "length": scale.pick(37, 2048, 2048)}
     label = f"{size['heads']} heads, {size['roots']} roots, {size['length']} steps"
     yield op_case("vandermonde", scale, size, size=label)
+
+
+def weighted_geometric_product(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    """Beside one dense contraction, which is how the paper writes it."""
+    for signature in ((3, 0, 0), (3, 0, 1)):
+        size = {"rows": scale.pick(6, 1000, 10_000), "channels": scale.pick(4, 64, 128)}
+        count = len(grade_paths(signature))
+        yield op_case(
+            "weighted_geometric_product",
+            scale,
+            {"signature": signature, **size},
+            [Competitor("einsum", lambda signature=signature: dense(signature))],
+            size=f"G{signature}, {size['rows']} rows, {size['channels']} channels",
+            weights=count * size["channels"],
+        )
+
+
+def dense(signature: Signature):
+    number = {path: i for i, path in enumerate(grade_paths(signature))}
+    grade = grades(signature)
+    path = torch.tensor([[[number.get((a, b, c), 0) for c in grade] for b in grade] for a in grade])
+
+    def product(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        table = product_table(signature, x.dtype, x.device).unsqueeze(-1) * weight[path.to(x.device)]
+        return torch.einsum("ijkc,irc,jrc->krc", table, x, y)
+
+    return product

@@ -1,13 +1,15 @@
 """Products of features of degrees 0..L, and nonlinearities of them."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 
 from ...geometry.s2grid import exact_resolution
 from ...kernels import symmetric_contraction as contraction
 from ...kernels.cg_product import paths
-from ..case import Case, Competitor, Scale, op_case
+from ...kernels.registry import find
+from ..case import Case, Competitor, Scale, op_case, torch_compiled
 from . import with_e3nn
 
 ROWS = {1: 1000, 2: 500, 3: 200, 4: 100, 6: 25, 8: 10}
@@ -95,6 +97,39 @@ def s2_activation(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
             size=f"{label(lmax, size)}, {grid[0]} x {grid[1]} points",
             rows=rows(scale, lmax),
         )
+
+
+def s2_mlp(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    """With a layer on the grid and on the grid of eSCN, 2 (L + 1) x (2 M + 1) points, M at most 2."""
+    for lmax in degrees:
+        mmax = min(2, lmax)
+        grid = (2 * (lmax + 1), 2 * mmax + 1)
+        size = {"rows": rows(scale, lmax), "channels": scale.pick(4, 64, 128)}
+        spec = {"lmax": lmax, "mmax": mmax, "resolution": grid}
+        yield op_case(
+            "s2_mlp",
+            scale,
+            size | spec,
+            traced("s2_mlp", spec | {"m_major": True}),
+            lmax=lmax,
+            size=f"{label(lmax, size)}, {grid[0]} x {grid[1]} points",
+            rows=rows(scale, lmax),
+        )
+
+
+def complex_linear(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    """The rows m = 1 and -1 of an SO(2) convolution: the degrees 1..L of all channels are mixed."""
+    for lmax in degrees:
+        width = lmax * scale.pick(4, 64, 128)
+        size = {"rows": scale.pick(4, 1000, 50_000), "channels_in": width, "channels_out": width}
+        name = f"L = {lmax}, {size['rows']} rows, {width} channels"
+        rivals = traced("complex_linear", {})
+        yield op_case("complex_linear", scale, size, rivals, lmax=lmax, size=name, rows=size["rows"])
+
+
+def traced(op: str, spec: dict) -> list[Competitor]:
+    """The reference through torch.compile."""
+    return torch_compiled(Competitor("reference", lambda: partial(find(op).reference, **spec)))
 
 
 def e3nn_activation(lmax: int, grid: tuple[int, int]) -> list[Competitor]:
