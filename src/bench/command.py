@@ -10,11 +10,14 @@ from .hyperbolic import bench_hyperbolic
 from .operations import DEGREES, bench_operations
 from .scaling import bench_scaling
 from .train import bench_train
+from .train_products import BENCHMARKS, bench_train_products
 
 
 def main(arguments: list[str]) -> None:
     """`bench train …` and `scaling …` time training, `expressivity …` and `hyperbolic …` compare; all else are operations."""
-    if arguments[:1] == ["train"]:
+    if arguments[:2] == ["train", "products"]:
+        _train_products(arguments[2:])
+    elif arguments[:1] == ["train"]:
         _train(arguments[1:])
     elif arguments[:1] == ["scaling"]:
         _scaling(arguments[1:])
@@ -28,7 +31,9 @@ def main(arguments: list[str]) -> None:
 
 def _train(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        "erlangen bench train", description="Molecules/s of EGNN's published configuration, beside a dense EGNN."
+        "erlangen bench train",
+        description="Molecules/s of EGNN's published configuration, beside a dense EGNN. `erlangen bench train products` "
+        "compares networks that differ in a tensor product.",
     )
     parser.add_argument("--data", default="data", help="the folder that holds data sets")
     parser.add_argument("--repetitions", type=int, default=20)
@@ -36,6 +41,32 @@ def _train(arguments: list[str]) -> None:
     parser.add_argument("--json", type=Path, help="a file for the raw times")
     options = parser.parse_args(arguments)
     bench_train(options.data, options.repetitions, options.threads, options.json)
+
+
+def _train_products(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench train products",
+        description="Training steps/s, parameters and memory of MACE, TFN and EquiformerV2 with each of their tensor products.",
+    )
+    parser.add_argument("--data", default="data", help="the folder that holds data sets")
+    parser.add_argument("--benchmarks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
+    parser.add_argument("--lmax", type=int, nargs="+", default=[2], help="highest degrees L of the features (2)")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    options = parser.parse_args(arguments)
+    if min(options.batch_size, options.threads, *options.lmax) < 1 or options.repetitions < 2:
+        raise UserError("bench train products: --repetitions takes whole numbers from 2 on, all others from 1 on")
+    bench_train_products(
+        options.data,
+        options.benchmarks,
+        options.lmax,
+        options.batch_size,
+        options.repetitions,
+        options.threads,
+        options.json,
+    )
 
 
 def _scaling(arguments: list[str]) -> None:

@@ -1,7 +1,11 @@
 """Whether a run follows a published recipe, and how configurations differ, in words."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
+from inspect import signature
 from typing import Any
+
+from hydra.utils import get_class
 
 from ..runs.config import INCIDENTAL
 
@@ -49,6 +53,7 @@ def departures(
         indifferent: further options that do not matter, e.g. "data.reader".
     """
     ignored = INDIFFERENT | frozenset(indifferent)
+    run, published = completed(run), completed(published)
     mine, theirs = samples_per_step(run, world_size), samples_per_step(published, processes(published))
     found = list(compare(run, published, ignored | {"data.batch_size", "trainer.accumulate_grad_batches"}))
     if mine != theirs:
@@ -74,9 +79,29 @@ def settings(configs: list[dict[str, Any]]) -> list[list[str]]:
     What is null goes without saying: the others say what they have in its place.
     """
     ignored = frozenset({*INCIDENTAL, "seed", "trainer.default_root_dir"})
+    configs = [completed(config) for config in configs]
     varying = {path for other in configs[1:] for path, _, _ in compare(configs[0], other, ignored)}
     found = [[(path, at(config, path)) for path in sorted(varying)] for config in configs]
     return [[f"{path} {shown(value)}" for path, value in pairs if value is not None] for pairs in found]
+
+
+def completed(node: Any) -> Any:
+    """A configuration with the options that its classes have got since it was written, at their defaults."""
+    if not isinstance(node, dict):
+        return node
+    return defaults(node.get("_target_")) | {key: completed(value) for key, value in node.items()}
+
+
+@cache
+def defaults(target: str | None) -> dict[str, Any]:
+    """A constructor's options that may be left out; none of a class of others, or one that is gone."""
+    if not str(target).startswith(f"{__package__.partition('.')[0]}."):
+        return {}
+    try:
+        parameters = signature(get_class(target)).parameters.values()
+    except (ImportError, ValueError):
+        return {}
+    return {option.name: option.default for option in parameters if option.default is not option.empty}
 
 
 def at(config: Any, path: str) -> Any:

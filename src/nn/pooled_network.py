@@ -84,13 +84,16 @@ class PooledNetwork(nn.Module, ABC):
         }
 
     def edges(self, batch: Any) -> Edges:
-        """The benchmark's edges, or those within the cutoff."""
-        if "edge_index" in batch:
+        """The edges within the cutoff, also to images where there is a `cell`; those of a benchmark that brings its own."""
+        if "cell" in batch:
+            index, _, vector = self.neighbor_list(batch.pos, batch.ptr, batch.cell, batch.pbc)
+        elif "edge_index" in batch:
             index, vector = batch.edge_index, edge_vectors(batch.pos, batch.edge_index)
         else:
             index, _, vector = self.neighbor_list(batch.pos, batch.ptr)
         distance = safe_norm(vector)
-        envelope = torch.ones_like(distance) if "edge_index" in batch else self.envelope(distance)
+        own = "edge_index" in batch and "cell" not in batch
+        envelope = torch.ones_like(distance) if own else self.envelope(distance)
         return Edges(index, vector, distance, envelope)
 
     def inputs(self, batch: Any) -> Float[Tensor, "nodes species"]:

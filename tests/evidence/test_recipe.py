@@ -92,3 +92,18 @@ def test_settings_name_only_what_tells_runs_apart():
     small, large = composed((*SUBSET, "model.layers=2")), composed((*SUBSET, "model.layers=3", "seed=9"))
     assert settings([small, large]) == [["model.layers 2"], ["model.layers 3"]]
     assert settings([small]) == [[]]
+
+
+def test_an_option_of_a_later_version_counts_as_its_constructors_default():
+    recipe = composed(("experiment=gwl_mace",))
+    model = {key: value for key, value in recipe["model"].items() if key != "product"}
+    assert departures({**recipe, "model": model}, 1, recipe) == []
+    other = {**recipe, "model": {**recipe["model"], "product": "gaunt"}}
+    assert departures(other, 1, recipe) == ["model.product gaunt (published cg)"]
+    assert settings([other, {**recipe, "model": model}]) == [["model.product gaunt"], ["model.product cg"]]
+
+
+def test_classes_that_are_gone_or_of_others_have_no_defaults():
+    for target in ("erlangen.models.gone.Gone", "os.system"):
+        run = {**PUBLISHED, "model": {**PUBLISHED["model"], "_target_": target}}
+        assert departures(run, 1, run) == []

@@ -4,13 +4,17 @@ Implements section 4: the two-body features A of an atom's neighbours, their sym
 factors B, the message as a linear function of these, the update with a linear map of each element's own, and the readout,
 linear in the scalars of every layer but the last, of which there is a small MLP. Degree l has the parity of the spherical
 harmonics, here, in A and in B. Linear maps of scalars have a bias, and the readout's last one counts once a molecule.
+
+With the Gaunt tensor product (arXiv:2401.10216) B consists of powers of A as a function on the sphere: of the contraction's
+chains of couplings it has for each order and degree one sum with fixed coefficients, and so one weight. A is as before.
 """
 
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ... import kernels
@@ -26,9 +30,11 @@ from ...tasks.spec import Spec
 from ...tasks.symmetry import E3
 from ..paper import Paper
 
+Product = Literal["cg", "gaunt"]
+
 
 class MACE(Paper):
-    """MACE on atoms or graphs: one layer sees the scalars of an atom and `correlation` of its neighbours.
+    """MACE on molecules, periodic structures or graphs: one layer sees scalars of an atom and `correlation` of its neighbours.
 
     Args:
         spec: the benchmark's.
@@ -42,12 +48,14 @@ class MACE(Paper):
         hidden: the width of the radial network's three hidden layers; published 64.
         neighbors: how many there are on average, by which A is divided.
         cutoff: how far neighbours may be, in the unit of the positions; published 5 Å.
+        product: of many bodies: "cg", the symmetric contraction with all Clebsch-Gordan couplings, as published, or "gaunt".
     """
 
     title = "MACE: Higher Order Equivariant Message Passing Neural Networks for Fast and Accurate Force Fields"
     arxiv = "2206.07697"
     modalities = frozenset({"atoms", "graphs"})
     outputs = frozenset({"graph:0e", "graph:class"})
+    periodic = True
     tiny = {"channels": 8, "lmax": 2, "lmax_hidden": 1, "correlation": 2, "hidden": 8}
 
     def __init__(
@@ -63,8 +71,11 @@ class MACE(Paper):
         hidden: int,
         neighbors: float,
         cutoff: float,
+        product: str = "cg",  # checkpoints may be older than it
     ):
         super().__init__(spec)
+        if product not in PRODUCTS:
+            raise UserError(f"model.product must be {' or '.join(PRODUCTS)}, not {product!r}")
         sizes = {"layers": layers, "channels": channels, "correlation": correlation, "hidden": hidden}
         for name, value in sizes.items():
             if value < 1:
@@ -75,7 +86,7 @@ class MACE(Paper):
         if not neighbors > 0:
             raise UserError(f"model.neighbors must be positive, not {neighbors}")
         network = MACENetwork(
-            spec, choice, layers, channels, lmax, lmax_hidden, correlation, radial, hidden, neighbors, cutoff
+            spec, choice, product, layers, channels, lmax, lmax_hidden, correlation, radial, hidden, neighbors, cutoff
         )
         self.network = with_forces(network, spec)
 
@@ -92,6 +103,7 @@ class MACENetwork(PooledNetwork):
         self,
         spec: Spec,
         choice: Kernels,
+        product: Product,
         layers: int,
         channels: int,
         lmax: int,
@@ -108,7 +120,7 @@ class MACENetwork(PooledNetwork):
         widths = [radial, hidden, hidden, hidden]
         tops = [0, *[lmax_hidden] * (layers - 1), 0 if self.invariant else lmax_hidden]
         self.layers = nn.ModuleList(
-            Interaction(choice, channels, self.species, (before, lmax, after), correlation, widths, neighbors)
+            Interaction(choice, product, channels, self.species, (before, lmax, after), correlation, widths, neighbors)
             for before, after in pairwise(tops)
         )
         self.add_head(channels * layers, Readout(channels, layers - 1, (tops[-1] + 1) ** 2))
@@ -142,6 +154,7 @@ class Interaction(nn.Module):
 
     Args:
         choice: which backends run its kernels.
+        product: of many bodies.
         channels: of every degree.
         species: how many elements there are.
         degrees: the highest of the features, of the harmonics and A, and of the new features.
@@ -153,6 +166,7 @@ class Interaction(nn.Module):
     def __init__(
         self,
         choice: Kernels,
+        product: Product,
         channels: int,
         species: int,
         degrees: tuple[int, int, int],
@@ -165,12 +179,12 @@ class Interaction(nn.Module):
         self.neighbors = neighbors
         self.segment_sum = kernels.get("segment_sum", choice)
         self.couple = kernels.get("cg_product", choice, lmax1=before, lmax2=lmax, lmax3=lmax, odd=False)
-        self.contract = kernels.get("symmetric_contraction", choice, lmax=lmax, lmax_out=after, correlation=correlation)
+        self.multiply = PRODUCTS[product](choice, lmax, after, correlation)
         self.shape = (len(couplings(before, lmax, lmax, odd=False)), channels)
         hidden = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.SiLU())]
         self.radial = nn.Sequential(*hidden, nn.Linear(widths[-1], self.shape[0] * channels, bias=False))
         self.sent, self.received = SO3Linear(before, channels, channels), SO3Linear(lmax, channels, channels)
-        count = len(products(lmax, after, correlation))
+        count = self.multiply.weights
         self.products = nn.Parameter(torch.randn(species, count, channels) / count**0.5)
         self.message = SO3Linear(after, channels, channels)
         self.kept = min(before, after)
@@ -193,17 +207,74 @@ class Interaction(nn.Module):
         weight = self.radial(radial).unflatten(1, self.shape) * edges.envelope[:, None, None]
         sent = self.couple(self.sent(h).index_select(0, source), harmonics.unsqueeze(2), weight)
         a = self.received(self.segment_sum(sent, destination, len(h)) / self.neighbors)
-        message = self.message(self.contract(a, self.products, species.argmax(1)))
-        own = self.self_connection(h, species)
+        element = species.argmax(1)
+        message = self.message(self.multiply(a, self.products, element))
+        own = self.self_connection(h, element)
         return torch.cat([message[:, : own.shape[1]] + own, message[:, own.shape[1] :]], 1)
 
     def self_connection(
-        self, h: Float[Tensor, "nodes components channels"], species: Float[Tensor, "nodes species"]
+        self, h: Float[Tensor, "nodes components channels"], element: Int[Tensor, " nodes"]
     ) -> Float[Tensor, "nodes kept channels"]:
         """A matrix for each element and degree, for the degrees that both the old and the new features have."""
-        degree = component_degrees(self.kept, dtype=torch.int64, device=h.device)
-        weight = self.own.index_select(1, degree)
-        return torch.einsum("nz,nkc,zkcd->nkd", species, h[:, : len(degree)], weight)
+        matrices = self.own.index_select(0, element).unbind(1)
+        parts = [h[:, degree**2 : (degree + 1) ** 2] @ matrix for degree, matrix in enumerate(matrices)]
+        return torch.cat(parts, 1)
+
+
+class SymmetricContraction(nn.Module):
+    """B by Clebsch-Gordan couplings, eqs. (10) and (11), with a weight for each chain of them."""
+
+    def __init__(self, choice: Kernels, lmax: int, lmax_out: int, correlation: int):
+        super().__init__()
+        spec = {"lmax": lmax, "lmax_out": lmax_out, "correlation": correlation}
+        self.weights = len(products(lmax, lmax_out, correlation))
+        self.contract = kernels.get("symmetric_contraction", choice, **spec)
+
+    def forward(
+        self,
+        a: Float[Tensor, "nodes components channels"],
+        weight: Float[Tensor, "species weights channels"],
+        element: Int[Tensor, " nodes"],
+    ) -> Float[Tensor, "nodes components_out channels"]:
+        return self.contract(a, weight, element)
+
+
+class GauntPowers(nn.Module):
+    """B_l = sum over orders v of w_vl (A^v)_l, A^v the v-th power of A as a function on the sphere (arXiv:2401.10216, 3.3).
+
+    As in the authors' code for MACE, a weight for each order and degree (of an element, a channel), and none within a power.
+    A power keeps the degrees from which those up to lmax_out can still be reached, so that all is exact. Halving the
+    factors, as the paper does, would save no product here: every power is needed, and each takes one more.
+    """
+
+    def __init__(self, choice: Kernels, lmax: int, lmax_out: int, correlation: int):
+        super().__init__()
+        orders = range(1, correlation + 1)
+        tops = [min(order * lmax, lmax_out + (correlation - order) * lmax) for order in orders]
+        self.powers = [
+            kernels.get("gaunt_product", choice, lmax1=before, lmax2=lmax, lmax3=after)
+            for before, after in pairwise([lmax, *tops[1:]])
+        ]
+        self.lmax_out, self.reached = lmax_out, [min(order * lmax, lmax_out) for order in orders]
+        self.weights = sum(top + 1 for top in self.reached)
+
+    def forward(
+        self,
+        a: Float[Tensor, "nodes components channels"],
+        weight: Float[Tensor, "species weights channels"],
+        element: Int[Tensor, " nodes"],
+    ) -> Float[Tensor, "nodes components_out channels"]:
+        powers = accumulate(self.powers, lambda power, multiply: multiply(power, a), initial=a)
+        weights = weight.index_select(0, element).split([top + 1 for top in self.reached], 1)
+        b = a.new_zeros(len(a), (self.lmax_out + 1) ** 2, a.shape[2])
+        for power, own, top in zip(powers, weights, self.reached, strict=True):
+            degree = component_degrees(top, dtype=torch.int64, device=a.device)
+            term = power[:, : len(degree)] * own.index_select(1, degree)
+            b = b + nn.functional.pad(term, (0, 0, 0, b.shape[1] - len(degree)))
+        return b
+
+
+PRODUCTS: dict[str, Callable[..., nn.Module]] = {"cg": SymmetricContraction, "gaunt": GauntPowers}
 
 
 @torch.no_grad()

@@ -53,6 +53,7 @@ class TFN(Paper):
     arxiv = "1802.08219"
     modalities = frozenset({"atoms", "graphs", "points"})
     outputs = frozenset({"graph:0e", "graph:class"})
+    periodic = True
     tiny = {"layers": 2, "channels": 8, "lmax": 1, "hidden": 8}
 
     def __init__(

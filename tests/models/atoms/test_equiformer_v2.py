@@ -83,6 +83,41 @@ def test_attention_is_the_papers_edge_by_edge() -> None:
         torch.testing.assert_close(found[node], layer.out(total[None])[0], rtol=1e-9, atol=1e-10)
 
 
+def test_selfmix_adds_its_layer_to_every_block_and_nothing_else() -> None:
+    """With the new weights at zero it is the plain network, which has no trace of the option."""
+    plain, mixed = paper("equiformer_v2"), paper("equiformer_v2", selfmix="true")
+    names = set(plain.state_dict())
+    added = set(mixed.state_dict()) - names
+    assert names < set(mixed.state_dict())
+    assert {name.split(".selfmix.")[0] for name in added} == {"network.blocks.0", "network.blocks.1"}
+    mixed.load_state_dict(plain.state_dict(), strict=False)
+    assert not torch.allclose(mixed(batch(2))["energy"], plain(batch(2))["energy"])
+    with torch.no_grad():
+        for block in mixed.network.blocks:
+            block.selfmix[1].out.zero_()
+    for name, value in plain(batch(2)).items():
+        assert torch.equal(mixed(batch(2))[name], value)
+
+
+def test_selfmix_stands_between_attention_and_feed_forward_network() -> None:
+    block = paper("equiformer_v2_selfmix").network.blocks[0]
+    seen = []
+    for name in ("attention", "selfmix", "ffn"):
+        getattr(block, name).register_forward_hook(lambda *_, name=name: seen.append(name))
+    network = paper("equiformer_v2_selfmix").network
+    network.blocks = torch.nn.ModuleList([block])
+    network(batch(1))
+    assert seen == ["attention", "selfmix", "ffn"]
+
+
+def test_without_selfmix_the_start_is_what_it_was() -> None:
+    """The parameters that seed 1 drew before there was the option."""
+    built = build_paper(resolved(*compose_config(["model=equiformer_v2", "kernels=reference"])), S2EF)
+    total = sum(p.double().abs().sum().item() for p in built.parameters())
+    assert sum(p.numel() for p in built.parameters()) == 479_714
+    assert total == pytest.approx(25674.875317624756, rel=1e-9)
+
+
 def test_attention_weights_are_dropped_in_training_only() -> None:
     network = paper("equiformer_v2", alpha_drop=0.5)
     assert torch.equal(network(batch(2))["energy"], network(batch(2))["energy"])

@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models.atoms.so3_networks import S2EF, batch, paper
-from torch_geometric.data import Batch, Data
+from models.atoms.so3_networks import S2EF, batch, crystal, paper
 
 from erlangen.errors import UserError
 from erlangen.kernels import Kernels, kernel
 from erlangen.models.paper import Paper
 from erlangen.tasks.symmetry import act, cast, random_motion, symmetry_error
 
-MODELS = ("equiformer_v2", "escn")
+MODELS = ("equiformer_v2", "equiformer_v2_selfmix", "escn")
 
 
 def rotation_error(network: Paper, generator: torch.Generator, element: str = "rotation") -> float:
@@ -90,29 +89,6 @@ def test_the_turn_of_a_frame_about_its_edge_does_not_matter(model: str, monkeypa
     after = network(batch())
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=1e-9, atol=1e-11)
-
-
-def crystal(copies: int = 1, shift: bool = False) -> Batch:
-    """A skewed periodic cell of five atoms, `copies` times along its first vector; perhaps with atoms in other cells."""
-    g = torch.Generator().manual_seed(3)
-    cell = torch.tensor([[4.0, 0.3, 0.0], [0.5, 4.4, 0.2], [0.1, 0.4, 5.0]], dtype=torch.float64)
-    one = torch.rand(5, 3, generator=g, dtype=torch.float64) @ cell
-    pos = torch.cat([one + k * cell[0] for k in range(copies)])
-    if shift:
-        pos = pos + torch.randint(-2, 3, (len(pos), 3), generator=g).double() @ cell
-    cell = cell * torch.tensor([[copies], [1], [1]])
-    nodes = len(pos)
-    graph = Batch(
-        _base_cls=Data,
-        batch=torch.zeros(nodes, dtype=torch.long),
-        ptr=torch.tensor([0, nodes]),
-        z=torch.tensor([1, 6, 8, 8, 6]).repeat(copies),
-        pos=pos,
-        cell=cell[None],
-        pbc=torch.ones(1, 3, dtype=torch.bool),
-    )
-    graph._num_graphs = 1
-    return graph
 
 
 @pytest.mark.parametrize("model", MODELS)
