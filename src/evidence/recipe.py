@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib import import_module
 from inspect import signature
 from typing import Any
-
-from hydra.utils import get_class
 
 from ..runs.config import INCIDENTAL
 
@@ -97,9 +96,10 @@ def defaults(target: str | None) -> dict[str, Any]:
     """A constructor's options that may be left out; none of a class of others, or one that is gone."""
     if not str(target).startswith(f"{__package__.partition('.')[0]}."):
         return {}
+    module, _, name = target.rpartition(".")
     try:
-        parameters = signature(get_class(target)).parameters.values()
-    except (ImportError, ValueError):
+        parameters = signature(getattr(import_module(module), name)).parameters.values()
+    except (ImportError, AttributeError):
         return {}
     return {option.name: option.default for option in parameters if option.default is not option.empty}
 

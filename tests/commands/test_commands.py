@@ -109,6 +109,17 @@ def test_certify_measures_before_and_after_and_writes_it_down(run: Path, capsys:
     assert "holds" in capsys.readouterr().out
 
 
+def test_what_ties_decide_is_measured_and_told_but_not_required(capsys: pytest.CaptureFixture) -> None:
+    rotation = {"element": "rotation", "target": "label", "promise": "exact", "precision": "float32"}
+    row = {**rotation, "error": 1e-6, "limit": 1e-4, "holds": True, "left_out": 2, "error_of_all": 0.25}
+    certificate = {"draws": 1, "samples": 32, "rows": {"before training": [row]}}
+    for table in certify.certificate_tables(certificate):
+        certify.console.print(table)
+    words = " ".join(capsys.readouterr().out.split())
+    assert "without the 2 worst" in words
+    assert "with them 2.5e-01" in words
+
+
 def test_a_checkpoint_is_not_trusted_to_build_anything(run: Path, tmp_path: Path) -> None:
     import torch
 

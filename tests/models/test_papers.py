@@ -233,6 +233,19 @@ def test_a_constant_network_is_not_called_symmetric(generator: torch.Generator) 
     assert symmetry_error(lambda b: {"gap": torch.ones(4)}, batch, spec, "rotation", generator)["gap"] == float("inf")
 
 
+def test_ties_leave_out_the_worst_samples_but_never_what_is_no_number(generator: torch.Generator) -> None:
+    spec = DATA["qm9"].spec
+    batch = synthetic_batch(spec, 6)
+    energies, calls = torch.arange(6.0), iter((0.0, 2.5, 0.0, 2.5, 0.0, float("nan")))
+
+    def one_off(batch):
+        return {"gap": energies + torch.tensor([0, 0, 0, 0, 0, next(calls)])}
+
+    errors = [symmetry_error(one_off, batch, spec, "rotation", generator, left_out)["gap"] for left_out in (0, 1, 1)]
+    assert errors[:2] == [1.0, 0.0]
+    assert not errors[2] <= LIMITS["float32"]
+
+
 def test_default_data_reads_nothing(tmp_path) -> None:
     """Specs are known before anything is downloaded."""
     for name in DATA:
