@@ -216,8 +216,8 @@ def ties_told(rows: list[dict[str, Any]]) -> str | None:
     if not tied:
         return None
     return (
-        f"but for ties: beside float64 without the {tied[0]['left_out']} worst, since rounding may decide between points at "
-        f"equal distances; in float32 with them {max(row['error_of_all'] for row in tied):.1e}"
+        f"but for ties: beside float64 without the {tied[0]['left_out']} worst, where rounding may decide which of two points "
+        f"comes first; in float32 with them {max(row['error_of_all'] for row in tied):.1e}"
     )
 
 

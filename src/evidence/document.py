@@ -63,14 +63,19 @@ def table_section(table: Table, only_published: bool = False) -> Section:
             ]
         )
     if with_floor:
-        floor = next(group.paper for group in table.groups if group.paper in FLOORS)
-        section.notes.append(f"÷ floor: measured over {floor} ({FLOORS[floor]}), on the same split")
+        section.notes.append(floor_note(table))
     if any(row.standing and not row.standing.comparable for row in rows):
         section.notes.append(
             "(in brackets): published, for orientation only; it is not comparable with what was measured"
         )
     section.notes.append(cost_note(table))
     return section
+
+
+def floor_note(table: Table) -> str:
+    """What a ratio to the floor is of."""
+    floor = next(group.paper for group in table.groups if group.paper in FLOORS)
+    return f"÷ floor: measured over {floor} ({FLOORS[floor]}), on the same split"
 
 
 def cost_note(table: Table) -> str:

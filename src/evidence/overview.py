@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from .collect import Group, Row, Table
-from .document import Cell, Line, Section, cost_cells, cost_note, decimals, fixed, named, number, text
+from .document import Cell, Line, Section, cost_cells, cost_note, decimals, fixed, floor_note, named, number, text
 from .statistics import Summary
 
 GAP = 2
@@ -121,8 +121,12 @@ def mean_and_deviation(summary: Summary) -> str:
 
 def notes(table: Table) -> list[str]:
     """What the cells do not say themselves."""
-    standings = [row.standing for row in table.rows if row.standing]
-    brackets = (
-        "(in brackets): published, for orientation only; it is not comparable with what was measured, as told below"
-    )
-    return [*([brackets] if any(not standing.comparable for standing in standings) else []), cost_note(table)]
+    found = [cost_note(table)]
+    if any(row.standing and not row.standing.comparable for row in table.rows):
+        found.insert(
+            0,
+            "(in brackets): published, for orientation only; it is not comparable with what was measured, as told below",
+        )
+    if any(row.to_floor is not None for row in table.rows):
+        found.insert(0, floor_note(table))
+    return found

@@ -25,8 +25,8 @@ class Symmetry:
         kind: "exact" up to rounding; "approximate" within `bound` (grids, truncated orders, sampled orientations);
             "learned" is measured and never required.
         bound: the largest relative error that an approximate symmetry may show, in units of the outputs' spread.
-        ties: the part of samples in which rounding to float32 may decide between points at equal distances, and so change what
-            the network chooses; of these nothing is required but in float64.
+        ties: the part of samples in which rounding to float32 may decide what the network chooses or puts first, as between
+            points at nearly the same distance or angle; of these nothing is required but in float64.
     """
 
     element: Element
@@ -173,9 +173,7 @@ def symmetry_error(
             continue  # it belongs to no representation: nothing is promised of it
         expected = motion.act(value, spec.target(name))
         spread = (value - value.mean(0)).abs().max()
-        rows = (
-            (after[name] - expected).abs().reshape(len(value), -1).amax(1).sort().values
-        )  # those that are no numbers last
-        worst = rows[-1] if rows[-1].isnan() else rows[-1 - left_out]
+        rows = (after[name] - expected).abs().reshape(len(value), -1).amax(1).sort().values
+        worst = rows[-1] if rows[-1].isnan() else rows[-1 - left_out]  # what is no number is sorted last
         errors[name] = float(worst / spread) if spread > 0 else float("inf")
     return errors

@@ -45,6 +45,16 @@ def test_a_cell_has_deviation_ratio_and_what_was_published(runs: Runs):
     assert (words["seeds", "egnn"], words["parameters", "egnn"]) == ("2", "113,413")
 
 
+def test_ratios_and_brackets_are_explained_below(runs: Runs):
+    runs.finished(*PUBLISHED_GAP, *SUBSET, metrics=GAP_AND_ALPHA)
+    runs.finished("model=mean", *SUBSET, metrics=GAP_AND_ALPHA)
+    words = " ".join(overview_sections(table(runs), 120)[-1].notes)
+    assert "(in brackets)" in words
+    assert "÷ floor" not in words
+    runs.finished("model=composition", *SUBSET, metrics=GAP_AND_ALPHA)
+    assert "÷ floor: measured over composition" in " ".join(overview_sections(table(runs), 120)[-1].notes)
+
+
 def test_what_is_fewer_stands_across(runs: Runs):
     for width in (16, 32, 64, 128, 256, 512, 1024):  # seven groups, two metrics and the costs
         runs.finished("model=egnn", f"model.channels={width}", *SUBSET, metrics=GAP_AND_ALPHA)

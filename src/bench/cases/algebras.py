@@ -1,6 +1,6 @@
 """Multivectors, and the kernels of diagonal state spaces."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -39,7 +39,9 @@ def weighted_geometric_product(scale: Scale, degrees: Iterable[int]) -> Iterator
         )
 
 
-def dense(signature: Signature):
+def dense(signature: Signature) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The table of the product times the weight of each entry's grades, contracted at once; where grades do not couple, the
+    table is zero and any weight will do."""
     number = {path: i for i, path in enumerate(grade_paths(signature))}
     grade = grades(signature)
     path = torch.tensor([[[number.get((a, b, c), 0) for c in grade] for b in grade] for a in grade])
