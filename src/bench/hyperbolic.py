@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from ..kernels import Kernels
 from ..models.images.hcnn import LorentzStages
 from ..models.images.poincare_resnet import PoincareStages
 from ..models.images.resnet import ResidualStages
@@ -51,15 +52,15 @@ def bench_hyperbolic(repetitions: int, threads: int, quick: bool, json: Path | N
 
 def pairs(quick: bool) -> list[tuple[str, tuple[int, ...], nn.Module, nn.Module]]:
     """What is timed, on inputs of which shape, and its twin. A unit is a convolution, batch norm and ReLU."""
-    found = []
+    found, choice = [], Kernels()
     for name, convolution, norm, relu, c in (
         ("HCNN", LorentzConv2d, LorentzBatchNorm, nn.ReLU, 1.0),
-        ("Poincaré", PoincareConv2d, PoincareBatchNorm, partial(PoincareReLU, 0.1), 0.1),
+        ("Poincaré", PoincareConv2d, PoincareBatchNorm, partial(PoincareReLU, choice, 0.1), 0.1),
     ):
         for channels, size, samples in SIZES[name]:
             shape = (2 if quick else samples, channels, size, size)
             plain = partial(nn.Conv2d, channels, channels, 3, padding=1)
-            layers = [convolution(channels, channels, 3, 1, 1, c), norm(channels, c)]
+            layers = [convolution(choice, channels, channels, 3, 1, 1, c), norm(choice, channels, c)]
             found += [
                 (f"{name} convolution", shape, layers[0], plain()),
                 (f"{name} batch norm", shape, layers[1], nn.BatchNorm2d(channels)),
@@ -74,10 +75,10 @@ def pairs(quick: bool) -> list[tuple[str, tuple[int, ...], nn.Module, nn.Module]
         (
             "HCNN ResNet-18",
             16,
-            partial(LorentzStages, channels=64, shortcut="project", c=1.0, lr=0.1, momentum=0.9),
+            partial(LorentzStages, choice, channels=64, shortcut="project", c=1.0, lr=0.1, momentum=0.9),
             64,
         ),
-        ("Poincaré ResNet-20", 128, partial(PoincareStages, channels=[8, 16, 32], c=0.1), 8),
+        ("Poincaré ResNet-20", 128, partial(PoincareStages, choice, channels=[8, 16, 32], c=0.1), 8),
     ):
         blocks = [2, 2, 2, 2] if twin == 64 else [3, 3, 3]
         shape = (2, 3, 8, 8) if quick else (samples, 3, 32, 32)

@@ -6,7 +6,7 @@ import logging
 from ..errors import UserError
 from .registry import find, ops
 
-BACKENDS = ("auto", "reference", "compiled", "triton", "cueq", "oeq")
+BACKENDS = ("auto", "reference", "compiled", "native", "triton", "cueq", "oeq")
 
 log = logging.getLogger("erlangen")
 

@@ -54,7 +54,8 @@ class Kernel:
         self._check = find(op).check
         self._differentiable = find(op).differentiable
         self._parameters = [p for name, p in find(op).arguments.items() if name not in spec]
-        self._resolved: dict[tuple[str, torch.dtype, int], Callable] = {}
+        # One table for each order: Dynamo reads a table once a graph, and a network calls one kernel in both orders.
+        self._resolved: dict[int, dict[tuple[str, torch.dtype], Callable]] = {0: {}, order: {}}
         # A model that is traced resolves once, as a constant. (Here, not as decorators: Dynamo is slow to import.)
         self._resolve = torch.compiler.assume_constant_result(self._resolver())
         if not find(op).traceable:
@@ -72,10 +73,10 @@ class Kernel:
     def _run(self, args: tuple, device: str, dtype: torch.dtype) -> Any:
         if self._check is not None:
             self._check(*args, **self.spec)
-        key = (device, dtype, self._order(args))
-        if torch.compiler.is_compiling() or key not in self._resolved:
-            self._resolve(*key)
-        return self._resolved[key](*args)
+        order = self._order(args)
+        if torch.compiler.is_compiling() or (device, dtype) not in self._resolved[order]:
+            self._resolve(device, dtype, order)
+        return self._resolved[order][device, dtype](*args)
 
     def _positional(self, args: tuple, kwargs: dict[str, Any]) -> tuple:
         """The arguments in the reference's order, trailing ones that have defaults left out."""
@@ -109,10 +110,11 @@ class Kernel:
 
     def _resolver(self) -> Callable[[str, torch.dtype, int], bool]:
         def resolve(device, dtype, order):
-            key = (device, dtype, order)
-            if key not in self._resolved:
-                backend = "reference" if device == "meta" else self._choose(*key)
-                self._resolved[key] = _build(self.op, backend, device, dtype, tuple(sorted(self.spec.items())))
+            if (device, dtype) not in self._resolved[order]:
+                backend = "reference" if device == "meta" else self._choose(device, dtype, order)
+                self._resolved[order][device, dtype] = _build(
+                    self.op, backend, device, dtype, tuple(sorted(self.spec.items()))
+                )
             return True
 
         return resolve

@@ -11,10 +11,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .. import kernels
 from ..geometry.hyperbolic.numerics import widened
 from ..geometry.tables import no_autocast
-from .hyperbolic_norm import Carrying, Normalised
-from .hyperbolic_passes import as_maps, as_rows, over
+from ..kernels import Kernels
+from ..kernels.hyperbolic_norm import Route
+from ..kernels.hyperbolic_rows import Rows, over
+
+
+def as_rows(maps: Float[Tensor, "samples channels h w"]) -> Rows:
+    """Every pixel a row, in float32 or better; a view of maps with channels last."""
+    return widened(maps).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def as_maps(rows: Rows, like: Float[Tensor, "samples _ h w"]) -> Float[Tensor, "samples channels h w"]:
+    """The inverse of `as_rows` for maps of this size and dtype, with channels last."""
+    samples, _, h, w = like.shape
+    return rows.view(samples, h, w, -1).permute(0, 3, 1, 2).to(like.dtype)
 
 
 class Edge(nn.Module):
@@ -68,20 +81,22 @@ class HyperbolicBatchNorm(nn.Module, ABC):
     are the centroid of the old and the new mean, and the mean of the old and the new variance.
 
     Args:
+        choice: which backends run its kernels.
         channels: n.
         c: minus the curvature.
         limit: the largest distance from the origin before, and from beta afterwards, in units of 1 / sqrt(c).
+        route: how tangent vectors go from mu to beta, see kernels/hyperbolic_norm.py.
         momentum: the weight of a batch in the running statistics.
     """
 
     running_mean: Tensor
     running_var: Tensor
-    carrying: Carrying
     eps = 1e-5
 
-    def __init__(self, channels: int, c: float, limit: float, momentum: float = 0.1):
+    def __init__(self, choice: Kernels, channels: int, c: float, limit: float, route: Route, momentum: float = 0.1):
         super().__init__()
         self.c, self.momentum, self.edge = c, momentum, Edge(limit)
+        self.norm = kernels.get("hyperbolic_norm", choice, order=1, route=route, c=c, limit=limit, eps=self.eps)
         self.gamma = nn.Parameter(torch.ones(1))
         self.beta = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -94,17 +109,8 @@ class HyperbolicBatchNorm(nn.Module, ABC):
     def forward(self, maps: Float[Tensor, "samples channels h w"]) -> Float[Tensor, "samples channels h w"]:
         with no_autocast(maps):
             rows = as_rows(maps)
-            given = (None, None) if self.training else (widened(self.running_mean), widened(self.running_var))
-            out, mean, variance, beyond = Normalised.apply(
-                rows,
-                self.space_of_beta(),
-                widened(self.gamma),
-                *given,
-                self.carrying,
-                self.c,
-                self.edge.limit,
-                self.eps,
-            )
+            given = () if self.training else (widened(self.running_mean), widened(self.running_var))
+            out, mean, variance, beyond = self.norm(rows, self.space_of_beta(), widened(self.gamma), *given)
             self.edge.count(beyond, 2 * len(rows))
             if self.training:
                 self.update(mean, variance)

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from .. import kernels
 from ..geometry.hyperbolic import lorentz
 from ..geometry.hyperbolic.numerics import root, widened
 from ..geometry.tables import no_autocast
-from .hyperbolic import Edge, HyperbolicBatchNorm
-from .hyperbolic_norm import Carrying, Scalar
-from .hyperbolic_passes import Windows, as_maps, as_rows
+from ..kernels import Kernels
+from .hyperbolic import Edge, HyperbolicBatchNorm, as_maps, as_rows
 
 FARTHEST = 10.0
 """The largest distance in units of 1 / sqrt(c): of the authors' code, which cuts exponential maps there."""
@@ -28,14 +28,18 @@ class LorentzConv2d(nn.Module):
     Time is counted from the origin, t - 1/sqrt(c): that only changes what the bias means, and has a limit for c -> 0.
 
     Args:
+        choice: which backends run its kernels.
         inputs, outputs: dimensions of the spaces.
         kernel, stride, padding: as of nn.Conv2d.
         c: minus the curvature.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int, c: float):
+    def __init__(self, choice: Kernels, inputs: int, outputs: int, kernel: int, stride: int, padding: int, c: float):
         super().__init__()
         self.stride, self.padding, self.c = stride, padding, c
+        self.window_squares = kernels.get(
+            "window_squares", choice, order=1, kernel=kernel, stride=stride, padding=padding
+        )
         bound = math.sqrt(2 / (inputs * kernel**2))
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel).uniform_(-bound, bound))
         self.time_weight = nn.Parameter(torch.empty(outputs, 1).uniform_(-bound, bound))
@@ -43,7 +47,7 @@ class LorentzConv2d(nn.Module):
 
     def forward(self, space: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples outputs h_out w_out"]:
         with no_autocast(space):
-            space, window = Windows.apply(space, self.weight.shape[-1], self.stride, self.padding)
+            window = self.window_squares(widened(space).permute(0, 2, 3, 1))
         mapped = conv2d(space, self.weight, self.bias, self.stride, self.padding)
         with no_autocast(space):
             # the time of every window, less that of the origin
@@ -52,35 +56,14 @@ class LorentzConv2d(nn.Module):
             return as_maps(torch.addmm(as_rows(mapped), time, widened(self.time_weight).mT), mapped)
 
 
-def by_the_origin(p: Scalar, q: Scalar, product: Scalar) -> Float[Tensor, "2 3"]:
-    """The boost that brings p to the origin, then the one that brings the origin to q: see Carrying."""
-    u, v = 1 / (1 + p), 1 / (1 + q)
-    along = product * v
-    return torch.stack([-torch.ones_like(u), u, torch.zeros_like(u), -along, along * u, v]).view(2, 3)
-
-
-def by_the_origin_gradient(
-    p: Scalar, q: Scalar, product: Scalar, gradient: Float[Tensor, "2 3"]
-) -> tuple[Scalar, Scalar, Scalar]:
-    """By p, q and their product."""
-    u, v = 1 / (1 + p), 1 / (1 + q)
-    along = product * v
-    (_, a, _), (time, b, end) = (row.unbind() for row in gradient.unbind())
-    by_p = -u * u * (a + along * b)
-    by_along = u * b - time
-    return by_p, -v * (along * by_along + v * end), v * by_along
-
-
 class LorentzBatchNorm(HyperbolicBatchNorm):
     """Batch norm: tangent vectors go from mu to beta by way of the origin.
 
     beta is trained by its space part; see LorentzSGD for the metric. (The authors' code divides by the mean distance.)
     """
 
-    carrying = Carrying(by_the_origin, by_the_origin_gradient)
-
-    def __init__(self, channels: int, c: float):
-        super().__init__(channels, c, FARTHEST)
+    def __init__(self, choice: Kernels, channels: int, c: float):
+        super().__init__(choice, channels, c, FARTHEST, "origin")
 
     def space_of_beta(self) -> Float[Tensor, " channels"]:
         beta = widened(self.beta)

@@ -12,62 +12,45 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from .. import kernels
 from ..geometry.hyperbolic import lorentz, poincare
-from ..geometry.hyperbolic.numerics import FARTHEST, asinh, root, widened
+from ..geometry.hyperbolic.numerics import FARTHEST, root, widened
 from ..geometry.tables import no_autocast
-from .hyperbolic import Edge, HyperbolicBatchNorm
-from .hyperbolic_norm import Carrying, Scalar
-from .hyperbolic_passes import Boosted, Distances, PerPixel, Rows, Scaled, Windows, as_maps, as_rows, dots, over
+from ..kernels import Kernels
+from ..kernels.hyperbolic_radial import Kind
+from .hyperbolic import Edge, HyperbolicBatchNorm, as_maps, as_rows
 
 LIMIT = 2 * math.atanh(1 - poincare.EDGE[torch.float32])
 """The distance of the ball's edge from the origin in units of 1 / sqrt(c), as the authors project in float32."""
 
 
-class ToSpace(nn.Module):
-    """Tangent vectors at the origin to space parts of points; beyond the edge they are cut."""
+class PoincareRadial(nn.Module):
+    """A point at every pixel, written in another way; points beyond the ball's edge are brought back."""
 
-    def __init__(self, c: float):
+    def __init__(self, choice: Kernels, kind: Kind, c: float):
         super().__init__()
-        self.c, self.edge = c, Edge(LIMIT)
+        self.radial = kernels.get("hyperbolic_radial", choice, order=1, kind=kind, c=c, limit=LIMIT)
+        self.edge = Edge(LIMIT)
 
-    def forward(self, tangent: Float[Tensor, "samples channels h w"]) -> Float[Tensor, "samples channels h w"]:
-        with no_autocast(tangent):
-            rows = as_rows(tangent)
-            return as_maps(Scaled.apply(rows, *self.factor(rows.detach()), False), tangent)
-
-    @torch.no_grad()
-    def factor(self, rows: Rows) -> tuple[PerPixel, PerPixel]:
-        """sinh(r) / |v| for r = 2 sqrt(c) |v|, and its derivative by |v|^2."""
-        r = root(4 * self.c * dots(rows, rows))
-        self.edge.count(over(r, LIMIT), len(r))
-        cut = r.clamp_max(LIMIT)
-        factor = 2 * cut.sinh() / r
-        slope = (2 * cut.cosh()).mul_(r <= LIMIT).sub_(factor).div_(r).div_(r).mul_(2 * self.c)
-        return factor, slope
+    def forward(self, maps: Float[Tensor, "samples channels h w"]) -> Float[Tensor, "samples channels h w"]:
+        with no_autocast(maps):
+            rows, beyond = self.radial(as_rows(maps))
+            self.edge.count(beyond, len(rows))
+            return as_maps(rows, maps)
 
 
-class PoincareReLU(nn.Module):
-    """Space parts of points to tangent vectors at the origin, and ReLU; points beyond the ball's edge are brought back."""
+class ToSpace(PoincareRadial):
+    """Tangent vectors at the origin to space parts of points."""
 
-    def __init__(self, c: float):
-        super().__init__()
-        self.c, self.edge = c, Edge(LIMIT)
+    def __init__(self, choice: Kernels, c: float):
+        super().__init__(choice, "space", c)
 
-    def forward(self, space: Float[Tensor, "samples channels h w"]) -> Float[Tensor, "samples channels h w"]:
-        with no_autocast(space):
-            rows = as_rows(space)
-            return as_maps(Scaled.apply(rows, *self.factor(rows.detach()), True), space)
 
-    @torch.no_grad()
-    def factor(self, rows: Rows) -> tuple[PerPixel, PerPixel]:
-        """asinh(r) / (2 r) for r = sqrt(c) |s|, and its derivative by |s|^2."""
-        squares = self.c * dots(rows, rows)
-        r = root(squares)
-        angle = asinh(r)
-        self.edge.count(over(angle, LIMIT), len(r))
-        factor = angle.clamp_max(LIMIT).div_(r).mul_(0.5)
-        slope = (1 + squares).rsqrt_().mul_(angle <= LIMIT).mul_(0.5).sub_(factor).div_(r).div_(r).mul_(self.c / 2)
-        return factor, slope
+class PoincareReLU(PoincareRadial):
+    """Space parts of points to tangent vectors at the origin, and ReLU."""
+
+    def __init__(self, choice: Kernels, c: float):
+        super().__init__(choice, "relu", c)
 
 
 def space_factor(squares: Float[Tensor, "*points"], c: float, edge: Edge) -> Float[Tensor, "*points"]:
@@ -86,14 +69,19 @@ class PoincareConv2d(nn.Module):
     The weights begin as half of the identity from the window's entries to as many outputs (the paper's identity).
 
     Args:
+        choice: which backends run its kernels.
         inputs, outputs: dimensions of the balls.
         kernel, stride, padding: as of nn.Conv2d.
         c: minus the curvature.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int, c: float):
+    def __init__(self, choice: Kernels, inputs: int, outputs: int, kernel: int, stride: int, padding: int, c: float):
         super().__init__()
         self.stride, self.padding, self.c, self.edge = stride, padding, c, Edge(LIMIT)
+        self.window_squares = kernels.get(
+            "window_squares", choice, order=1, kernel=kernel, stride=stride, padding=padding
+        )
+        self.linear = kernels.get("hyperbolic_linear", choice, order=1, c=c, limit=LIMIT)
         self.ratio = beta_half(inputs * kernel**2) / beta_half(inputs)
         self.z = nn.Parameter(torch.eye(outputs, inputs * kernel**2).view(outputs, inputs, kernel, kernel) / 2)
         self.r = nn.Parameter(torch.zeros(outputs))
@@ -101,7 +89,7 @@ class PoincareConv2d(nn.Module):
     def forward(self, tangent: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples outputs h_out w_out"]:
         """Tangent vectors to space parts."""
         with no_autocast(tangent):
-            tangent, window = Windows.apply(tangent, self.z.shape[-1], self.stride, self.padding)
+            window = self.window_squares(widened(tangent).permute(0, 2, 3, 1))
             z = widened(self.z)
             length = root(z.square().sum((1, 2, 3)))
             shift = (2 * math.sqrt(self.c) * widened(self.r)).clamp(-FARTHEST, FARTHEST)
@@ -109,7 +97,7 @@ class PoincareConv2d(nn.Module):
         mapped = conv2d(tangent, kernel.to(tangent.dtype), None, self.stride, self.padding)
         with no_autocast(tangent):
             window = window.flatten() * self.ratio**2
-            rows, beyond = Distances.apply(as_rows(mapped), window, -shift.sinh(), 2 * length, self.c, self.edge.limit)
+            rows, beyond = self.linear(as_rows(mapped), window, -shift.sinh(), 2 * length)
             self.edge.count(beyond, len(rows))
             return as_maps(rows, mapped)
 
@@ -119,39 +107,14 @@ def beta_half(dim: int) -> float:
     return math.exp(math.lgamma(dim / 2) - math.lgamma((dim + 1) / 2)) * math.sqrt(math.pi)
 
 
-def direct(p: Scalar, q: Scalar, product: Scalar) -> Float[Tensor, "2 3"]:
-    """u + <q, u> / (1 - <p, q>) (p + q) of u = x + <x, p> p, all products Lorentzian and times c: see Carrying."""
-    away = torch.stack([p, -torch.ones_like(p), torch.zeros_like(p)])
-    turn = turned(p, q, product)
-    return torch.stack([turn - away, turn])
-
-
-def turned(p: Scalar, q: Scalar, product: Scalar) -> Float[Tensor, "3"]:
-    ends = product - p * q
-    return torch.stack([-q - ends * p, ends, torch.ones_like(p)]) / (1 - ends)
-
-
-def direct_gradient(
-    p: Scalar, q: Scalar, product: Scalar, gradient: Float[Tensor, "2 3"]
-) -> tuple[Scalar, Scalar, Scalar]:
-    """By p, q and their product."""
-    ends = product - p * q
-    by_turn = gradient.sum(0)
-    time, along, _ = (by_turn / (1 - ends)).unbind()
-    by_ends = turned(p, q, product).dot(by_turn) / (1 - ends) + along - p * time
-    return -ends * time - q * by_ends - gradient[0, 0], -time - p * by_ends, by_ends
-
-
 class PoincareBatchNorm(HyperbolicBatchNorm):
     """Midpoint batch norm: tangent vectors go from mu straight to beta = exp_0(self.beta).
 
     (The authors' code has no running statistics: it normalises test batches by their own.)
     """
 
-    carrying = Carrying(direct, direct_gradient)
-
-    def __init__(self, channels: int, c: float):
-        super().__init__(channels, c, LIMIT)
+    def __init__(self, choice: Kernels, channels: int, c: float):
+        super().__init__(choice, channels, c, LIMIT, "direct")
 
     def space_of_beta(self) -> Float[Tensor, " channels"]:
         beta = widened(self.beta)
@@ -161,15 +124,15 @@ class PoincareBatchNorm(HyperbolicBatchNorm):
 class PoincareSum(nn.Module):
     """x + y of gyrovectors, given and returned by their space parts: the residual connection."""
 
-    def __init__(self, c: float):
+    def __init__(self, choice: Kernels, c: float):
         super().__init__()
-        self.c = c
+        self.sum = kernels.get("hyperbolic_sum", choice, order=1, c=c)
 
     def forward(
         self, x: Float[Tensor, "samples channels h w"], y: Float[Tensor, "samples channels h w"]
     ) -> Float[Tensor, "samples channels h w"]:
         with no_autocast(x):
-            return as_maps(Boosted.apply(as_rows(x), as_rows(y), self.c), x)
+            return as_maps(self.sum(as_rows(x), as_rows(y)), x)
 
 
 class PoincareMLR(nn.Module):

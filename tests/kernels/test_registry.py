@@ -16,7 +16,7 @@ from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.kernels import registry
 
-GROUPS = ("auto", "reference", "compiled", "triton", "cueq", "oeq")
+GROUPS = ("auto", "reference", "compiled", "native", "triton", "cueq", "oeq")
 
 DOUBLE = """
 import torch

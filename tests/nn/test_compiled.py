@@ -13,7 +13,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["energy", "forces"])
+@pytest.mark.parametrize("what", ["energy", "forces", "positions"])
 def test_compiled_networks_train_as_the_eager_ones_do(what: str) -> None:
     run(what)
 
@@ -41,17 +41,22 @@ def compare(what: str) -> None:
     from erlangen.nn.compiled import Compiled
     from erlangen.runs.assemble import build_paper
     from erlangen.runs.config import compose_config, resolved
+    from erlangen.runs.pairing import default_data
     from erlangen.tasks.spec import Field, Spec, Target
 
     energy = Target(name="energy", unit="eV")
     forces = Target(name="forces", unit="eV/Å", irreps="1o", level="node", gradient_of="energy")
-    spec = Spec(
-        benchmark="forces",
-        modality="atoms",
-        split="synthetic",
-        source="miniature",
-        fields={"z": Field(categories=(1, 6, 8)), "pos": Field(irreps="1o", translates=True)},
-        targets=(energy, forces) if what == "forces" else (energy,),
+    spec = (
+        default_data("nbody").spec
+        if what == "positions"
+        else Spec(
+            benchmark="forces",
+            modality="atoms",
+            split="synthetic",
+            source="miniature",
+            fields={"z": Field(categories=(1, 6, 8)), "pos": Field(irreps="1o", translates=True)},
+            targets=(energy, forces) if what == "forces" else (energy,),
+        )
     )
     eager = build_paper(resolved(*compose_config(["model=egnn", "model.layers=1", "model.channels=8"])), spec)
     randomize(eager)
@@ -75,6 +80,7 @@ def trace(model: str) -> None:
     import torch
     from torch.nn.functional import cross_entropy
 
+    from erlangen.kernels import Kernels
     from erlangen.nn.compiled import Compiled
     from erlangen.runs.assemble import build
     from erlangen.runs.config import compose_config, resolved
@@ -84,7 +90,7 @@ def trace(model: str) -> None:
     image = {"image": Field(level="graph", shape=(3, 32, 32))}
     spec = Spec("pictures", "images", "all", "miniature", (Target(name="label", classes=10),), image)
     config = resolved(*compose_config([f"model={model}", "data=cifar10"]))["model"]
-    paper = build({**config, **build(config, spec=spec).tiny}, spec=spec).train()
+    paper = build({**config, **build(config, spec=spec, choice=Kernels()).tiny}, spec=spec, choice=Kernels()).train()
     traced = Compiled(paper.network)
     traced.run = torch.compile(traced.evaluate, dynamic=True, fullgraph=True, backend="aot_eager")
     for count in (4, 6):
@@ -100,4 +106,4 @@ def trace(model: str) -> None:
 
 
 if __name__ == "__main__":
-    (compare if sys.argv[1] in ("energy", "forces") else trace)(sys.argv[1])
+    (trace if sys.argv[1] in ("hcnn", "poincare_resnet") else compare)(sys.argv[1])

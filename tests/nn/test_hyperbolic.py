@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, pad, unfold
 
+from erlangen import kernels
 from erlangen.geometry.hyperbolic import lorentz, poincare
+from erlangen.kernels import Kernels
+from erlangen.kernels.hyperbolic_norm import ROUTES
 from erlangen.nn.hyperbolic import Edge, HyperbolicBatchNorm, projected_share
 from erlangen.nn.hyperbolic_lorentz import LorentzBatchNorm, LorentzConv2d, LorentzMLR, lorentz_mean
-from erlangen.nn.hyperbolic_norm import Carrying, Normalised
-from erlangen.nn.hyperbolic_passes import Distances, Windows
 from erlangen.nn.hyperbolic_poincare import (
     LIMIT,
     PoincareBatchNorm,
@@ -26,11 +27,13 @@ from erlangen.nn.hyperbolic_poincare import (
 
 CURVATURES = [0.1, 1.0]
 FLAT = 1e-10
+CHOICE = Kernels()
+BACKENDS = [name for name, support in kernels.available("hyperbolic_norm").items() if support.reason is None]
 LAYERS = [
-    partial(LorentzConv2d, 3, 3, 3, 1, 1),
-    partial(LorentzBatchNorm, 3),
-    partial(PoincareConv2d, 3, 3, 3, 1, 1),
-    partial(PoincareBatchNorm, 3),
+    partial(LorentzConv2d, CHOICE, 3, 3, 3, 1, 1),
+    partial(LorentzBatchNorm, CHOICE, 3),
+    partial(PoincareConv2d, CHOICE, 3, 3, 3, 1, 1),
+    partial(PoincareBatchNorm, CHOICE, 3),
 ]
 
 
@@ -55,7 +58,7 @@ def drawn(layer: nn.Module, scale: float = 0.3) -> nn.Module:
 @pytest.mark.parametrize("c", CURVATURES)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_lorentz_convolution_is_a_linear_map_of_concatenated_points(c: float, stride: int) -> None:
-    layer, x = drawn(LorentzConv2d(3, 5, 3, stride, 1, c)), maps(2, 3, 6, 6)
+    layer, x = drawn(LorentzConv2d(CHOICE, 3, 5, 3, stride, 1, c)), maps(2, 3, 6, 6)
     origin = 1 / c**0.5
     full = torch.cat([(x.square().sum(1, keepdim=True) + 1 / c).sqrt(), x], 1)
     full = torch.cat([pad(full[:, :1], (1, 1, 1, 1), value=origin), pad(full[:, 1:], (1, 1, 1, 1))], 1)
@@ -83,7 +86,7 @@ def normalised(layer: HyperbolicBatchNorm, x: torch.Tensor, direct: bool) -> tor
 
 @pytest.mark.parametrize("c", CURVATURES)
 def test_lorentz_batch_norm_moves_points_along_geodesics(c: float) -> None:
-    layer, x = drawn(LorentzBatchNorm(4, c)), maps(3, 4, 5, 5)
+    layer, x = drawn(LorentzBatchNorm(CHOICE, 4, c)), maps(3, 4, 5, 5)
     expected = normalised(layer, lorentz.lift(points(x), c), direct=False)
     torch.testing.assert_close(points(layer(x)), expected[:, 1:])
     assert lorentz.off_hyperboloid(expected, c).max() < 1e-10
@@ -91,7 +94,7 @@ def test_lorentz_batch_norm_moves_points_along_geodesics(c: float) -> None:
 
 @pytest.mark.parametrize("c", CURVATURES)
 def test_poincare_batch_norm_moves_points_along_geodesics(c: float) -> None:
-    layer, x = drawn(PoincareBatchNorm(4, c)), maps(3, 4, 5, 5)
+    layer, x = drawn(PoincareBatchNorm(CHOICE, 4, c)), maps(3, 4, 5, 5)
     expected = normalised(layer, lorentz.lift(points(x), c), direct=True)
     torch.testing.assert_close(points(layer(x)), expected[:, 1:])
     torch.testing.assert_close(in_ball(layer.space_of_beta()[None], c), poincare.expmap0(layer.beta[None], c))
@@ -106,16 +109,16 @@ def in_ball(space: torch.Tensor, c: float) -> torch.Tensor:
 def test_relu_acts_on_tangent_vectors_of_the_ball(c: float) -> None:
     x = maps(3, 4, 5, 5)
     tangent = poincare.logmap0(in_ball(points(x), c), c)
-    torch.testing.assert_close(points(PoincareReLU(c)(x)), tangent.relu())
+    torch.testing.assert_close(points(PoincareReLU(CHOICE, c)(x)), tangent.relu())
     y = 0.3 * x
-    torch.testing.assert_close(in_ball(points(ToSpace(c)(y)), c), poincare.expmap0(points(y), c))
+    torch.testing.assert_close(in_ball(points(ToSpace(CHOICE, c)(y)), c), poincare.expmap0(points(y), c))
 
 
 @pytest.mark.parametrize("c", CURVATURES)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_poincare_convolution_is_the_layer_of_hyperplane_distances(c: float, stride: int) -> None:
     """Beta-concatenation, then the point whose distances from the coordinate hyperplanes are 2 |z| d (HNN++)."""
-    layer, x = drawn(PoincareConv2d(3, 5, 3, stride, 1, c)), maps(2, 3, 6, 6, scale=0.4)
+    layer, x = drawn(PoincareConv2d(CHOICE, 3, 5, 3, stride, 1, c)), maps(2, 3, 6, 6, scale=0.4)
     windows = unfold(x, 3, padding=1, stride=stride).mT * beta_half(27) / beta_half(3)
     z = layer.z.flatten(1)
     v = 2 * z.norm(dim=1) * poincare.hyperplane_distance(poincare.expmap0(windows, c), z, layer.r, c)
@@ -131,7 +134,7 @@ def test_poincare_convolution_is_the_layer_of_hyperplane_distances(c: float, str
 def test_poincare_residuals_are_sums_of_gyrovectors(c: float) -> None:
     x, y = maps(2, 3, 4, 4, scale=0.4), maps(2, 3, 4, 4, scale=0.4)
     expected = poincare.mobius_add(in_ball(points(x), c), in_ball(points(y), c), c)
-    torch.testing.assert_close(in_ball(points(PoincareSum(c)(x, y)), c), expected)
+    torch.testing.assert_close(in_ball(points(PoincareSum(CHOICE, c)(x, y)), c), expected)
 
 
 @pytest.mark.parametrize("c", CURVATURES)
@@ -156,16 +159,16 @@ def test_pooling_is_the_centroid() -> None:
 
 def test_without_curvature_convolutions_and_classifiers_are_plain() -> None:
     x, close = maps(2, 3, 6, 6), {"atol": 1e-4, "rtol": 1e-4}
-    layer = drawn(LorentzConv2d(3, 5, 3, 2, 1, FLAT))
+    layer = drawn(LorentzConv2d(CHOICE, 3, 5, 3, 2, 1, FLAT))
     torch.testing.assert_close(layer(x), conv2d(x, layer.weight, layer.bias, 2, 1), **close)
-    layer = drawn(PoincareConv2d(3, 5, 3, 2, 1, FLAT))
+    layer = drawn(PoincareConv2d(CHOICE, 3, 5, 3, 2, 1, FLAT))
     shift = -2 * layer.r * layer.z.flatten(1).norm(dim=1)
     flat = conv2d(x, 2 * layer.ratio * layer.z, shift, 2, 1)
     torch.testing.assert_close(layer(x), 2 * flat, **close)  # space parts are twice the tangent vectors
-    torch.testing.assert_close(PoincareReLU(FLAT)(layer(x)), flat.relu(), **close)
-    torch.testing.assert_close(ToSpace(FLAT)(x), 2 * x, **close)
+    torch.testing.assert_close(PoincareReLU(CHOICE, FLAT)(layer(x)), flat.relu(), **close)
+    torch.testing.assert_close(ToSpace(CHOICE, FLAT)(x), 2 * x, **close)
     y = maps(2, 3, 6, 6)
-    torch.testing.assert_close(PoincareSum(FLAT)(x, y), x + y, **close)
+    torch.testing.assert_close(PoincareSum(CHOICE, FLAT)(x, y), x + y, **close)
     torch.testing.assert_close(lorentz_mean(x, FLAT), x.mean((2, 3)), **close)
     layer = drawn(LorentzMLR(3, 4, FLAT))
     flat = x[:, :, 0, 0] @ layer.z.T - layer.a * layer.z.norm(dim=1)
@@ -178,7 +181,7 @@ def test_without_curvature_convolutions_and_classifiers_are_plain() -> None:
 def test_without_curvature_batch_norm_is_plain() -> None:
     """In one dimension it is torch's; the mean of Poincaré's is a tangent vector, half as long as the space part."""
     x = maps(4, 1, 5, 5) + 3
-    for layer, size in ((LorentzBatchNorm(1, FLAT), 1.0), (PoincareBatchNorm(1, FLAT), 2.0)):
+    for layer, size in ((LorentzBatchNorm(CHOICE, 1, FLAT), 1.0), (PoincareBatchNorm(CHOICE, 1, FLAT), 2.0)):
         layer, plain = drawn(layer), nn.BatchNorm2d(1).double()
         with torch.no_grad():
             plain.weight.copy_(layer.gamma)
@@ -193,7 +196,7 @@ def test_without_curvature_batch_norm_is_plain() -> None:
 
 @pytest.mark.parametrize("kind", [LorentzBatchNorm, PoincareBatchNorm])
 def test_running_statistics_come_to_those_of_the_batch(kind: type[HyperbolicBatchNorm]) -> None:
-    layer, x = drawn(kind(3, 1.0)), maps(4, 3, 5, 5)
+    layer, x = drawn(kind(CHOICE, 3, 1.0)), maps(4, 3, 5, 5)
     for _ in range(300):
         training = layer(x)
     layer.eval()
@@ -213,46 +216,39 @@ def test_derivatives_are_those_of_differences(make: partial, c: float) -> None:
 
 
 @pytest.mark.parametrize("c", CURVATURES)
-@pytest.mark.parametrize("carrying", [LorentzBatchNorm.carrying, PoincareBatchNorm.carrying])
+@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("deviations", [10.0, 1.2])
-def test_derivatives_of_batch_norm(c: float, carrying: Carrying, training: bool, deviations: float) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_derivatives_of_batch_norm(c: float, route: str, training: bool, deviations: float, backend: str) -> None:
     """By points, the new mean and the new deviation; at the lower limit, some distances are cut."""
-    limit = deviations * c**0.5
+    norm = kernels.get("hyperbolic_norm", backend, route=route, c=c, limit=deviations * c**0.5, eps=1e-5)
     rows, q, gamma = (0.3 * maps(*shape) for shape in ((7, 3), (3,), (1,)))
-    given = (None, None) if training else (0.3 * maps(3), torch.tensor(0.2, dtype=torch.float64))
-    call = lambda rows, q, gamma: Normalised.apply(rows, q, gamma, *given, carrying, c, limit, 1e-5)[0]  # noqa: E731
+    given = () if training else (0.3 * maps(3), torch.tensor(0.2, dtype=torch.float64))
     inputs = tuple(x.requires_grad_() for x in (rows, q, gamma + 1))
-    assert (Normalised.apply(*inputs, *given, carrying, c, limit, 1e-5)[3] > 0) == (deviations < 10)
-    assert torch.autograd.gradcheck(call, inputs)
+    assert (norm(*inputs, *given)[3] > 0) == (deviations < 10)
+    assert torch.autograd.gradcheck(lambda *inputs: norm(*inputs, *given)[0], inputs)
 
 
-@pytest.mark.parametrize("carrying", [LorentzBatchNorm.carrying, PoincareBatchNorm.carrying])
-def test_derivatives_of_transport(carrying: Carrying) -> None:
-    p, q, product = (x.requires_grad_() for x in torch.tensor([1.3, 1.7, 0.4], dtype=torch.float64))
-    gradient = maps(2, 3)
-    expected = torch.autograd.grad(carrying.matrix(p, q, product), (p, q, product), gradient)
-    torch.testing.assert_close(carrying.gradient(p.detach(), q.detach(), product.detach(), gradient), expected)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["space", "relu"])
+def test_derivatives_of_points_that_are_brought_back(kind: str, backend: str) -> None:
+    radial = kernels.get("hyperbolic_radial", backend, kind=kind, c=0.5, limit=3.0)
+    far = (1000 * maps(8, 3)).requires_grad_()
+    assert radial(far)[1] == 8
+    assert torch.autograd.gradcheck(lambda x: radial(x)[0], far, eps=1e-4)
 
 
-def test_derivatives_of_passes() -> None:
-    x, y = maps(2, 3, 2, 2).requires_grad_(), maps(2, 3, 2, 2).requires_grad_()
-    assert torch.autograd.gradcheck(PoincareSum(0.5), (x, y))
-    for layer in (PoincareReLU(0.5), ToSpace(0.5)):
-        assert torch.autograd.gradcheck(layer, x)
-        far = (1000 * x.detach()).requires_grad_()
-        assert torch.autograd.gradcheck(layer, far, eps=1e-4)
-        assert projected_share(layer) > 0
-    k, shift, rows = (x.requires_grad_() for x in (torch.rand(3).double(), maps(3), maps(5, 3)))
-    window = torch.rand(5).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda *inputs: Distances.apply(*inputs, 0.7, LIMIT)[0], (rows, window, shift, k))
-    for kernel, stride, padding, size in ((3, 1, 1, 5), (3, 2, 1, 6), (3, 2, 1, 5), (1, 2, 0, 6)):
-        x = maps(2, 3, size, size).requires_grad_()
-        assert torch.autograd.gradcheck(Windows.apply, (x, kernel, stride, padding))
-        same, window = Windows.apply(x, kernel, stride, padding)
-        expected = unfold(x.square(), kernel, padding=padding, stride=stride).sum(1)
-        torch.testing.assert_close(window.flatten(1), expected)
-        assert torch.equal(same, x)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"), [(3, 1, 1, 5), (3, 2, 1, 6), (3, 2, 1, 5), (1, 2, 0, 6)]
+)
+def test_windows_of_a_convolution(backend: str, kernel: int, stride: int, padding: int, size: int) -> None:
+    x = maps(2, 3, size, size)
+    squares = kernels.get("window_squares", backend, kernel=kernel, stride=stride, padding=padding)
+    expected = unfold(x.square(), kernel, padding=padding, stride=stride).sum(1)
+    torch.testing.assert_close(squares(x.permute(0, 2, 3, 1)).flatten(1), expected)
+    assert torch.autograd.gradcheck(squares, x.permute(0, 2, 3, 1).requires_grad_())
 
 
 @pytest.mark.parametrize("make", LAYERS)
@@ -280,22 +276,22 @@ def test_half_precision_stays_close(make: partial) -> None:
 
 def test_points_stay_on_the_hyperboloid_and_in_the_ball_in_single_precision() -> None:
     x = 3 * torch.randn(8, 16, 10, 10)
-    norm, convolution = LorentzBatchNorm(16, 1.0), LorentzConv2d(16, 16, 3, 1, 1, 1.0)
+    norm, convolution = LorentzBatchNorm(CHOICE, 16, 1.0), LorentzConv2d(CHOICE, 16, 16, 3, 1, 1, 1.0)
     for y in (convolution(x), norm(convolution(x)), norm(x).relu()):
         assert lorentz.off_hyperboloid(lorentz.lift(points(y), 1.0), 1.0).max() < 1e-5
-    convolution, norm = PoincareConv2d(16, 16, 3, 1, 1, 1.0), PoincareBatchNorm(16, 1.0)
-    for y in (convolution(x), norm(convolution(x)), PoincareSum(1.0)(x, x)):
-        tangent = PoincareReLU(1.0)(y)
+    convolution, norm = PoincareConv2d(CHOICE, 16, 16, 3, 1, 1, 1.0), PoincareBatchNorm(CHOICE, 16, 1.0)
+    for y in (convolution(x), norm(convolution(x)), PoincareSum(CHOICE, 1.0)(x, x)):
+        tangent = PoincareReLU(CHOICE, 1.0)(y)
         assert points(tangent).norm(dim=1).max() <= LIMIT / 2 * (1 + 1e-5)
         assert not poincare.outside(poincare.expmap0(points(tangent), 1.0), 1.0).any()
 
 
 def test_the_identity_keeps_the_length_of_its_window() -> None:
     """The initialisation by the identity, for as many outputs as the window has entries."""
-    layer = PoincareConv2d(3, 27, 3, 1, 1, 0.5).double()
+    layer = PoincareConv2d(CHOICE, 3, 27, 3, 1, 1, 0.5).double()
     x = maps(2, 3, 5, 5, scale=0.3)
     expected = unfold(x, 3, padding=1) * beta_half(27) / beta_half(3)
-    torch.testing.assert_close(layer(x).flatten(2).mT, ToSpace(0.5)(expected.unsqueeze(3)).squeeze(3).mT)
+    torch.testing.assert_close(layer(x).flatten(2).mT, ToSpace(CHOICE, 0.5)(expected.unsqueeze(3)).squeeze(3).mT)
 
 
 def test_points_beyond_the_edge_are_counted_once_asked() -> None:
@@ -313,7 +309,7 @@ def test_points_beyond_the_edge_are_counted_once_asked() -> None:
 
 
 def test_points_too_far_from_the_origin_are_brought_back_and_counted() -> None:
-    layer, x = LorentzBatchNorm(3, 1.0), torch.randn(2, 3, 4, 4)
+    layer, x = LorentzBatchNorm(CHOICE, 3, 1.0), torch.randn(2, 3, 4, 4)
     layer(x)
     assert projected_share(layer) == 0
     far = x.clone()

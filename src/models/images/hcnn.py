@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ...errors import UserError
+from ...kernels import Kernels
 from ...nn.hyperbolic import projected_share
 from ...nn.hyperbolic_lorentz import LorentzBatchNorm, LorentzConv2d, LorentzMLR, lorentz_mean
 from ...nn.hypercomplex import replaced
@@ -30,6 +31,7 @@ class HCNN(ImageClassifier):
 
     Args:
         spec: the benchmark's.
+        choice: which backends run its kernels.
         blocks, channels, shortcut: of the residual network, see ResNet; channels are dimensions of hyperbolic spaces.
         c: minus the curvature.
         lr, momentum: of the Riemannian SGD that moves the means of batch norms; the schedule applies to it too.
@@ -42,6 +44,7 @@ class HCNN(ImageClassifier):
     def __init__(
         self,
         spec: Spec,
+        choice: Kernels,
         blocks: Sequence[int],
         channels: int,
         shortcut: str,
@@ -54,7 +57,7 @@ class HCNN(ImageClassifier):
             raise UserError(f"model.shortcut must be pad or project, not {shortcut!r}")
         if c <= 0:
             raise UserError(f"model.c={c}: the curvature is -c, and c must be positive")
-        stages = LorentzStages(spec.fields["image"].shape[0], blocks, channels, shortcut, c, lr, momentum)
+        stages = LorentzStages(choice, spec.fields["image"].shape[0], blocks, channels, shortcut, c, lr, momentum)
         self.network = Classifier(spec, stages)
         self.network.head = LorentzMLR(stages.feature_channels, self.network.target.classes, c)
 
@@ -68,11 +71,12 @@ class LorentzStages(ResidualStages):
 
     Args:
         in_channels: of the images.
-        blocks, channels, shortcut, c, lr, momentum: see HCNN.
+        choice, blocks, channels, shortcut, c, lr, momentum: see HCNN.
     """
 
     def __init__(
         self,
+        choice: Kernels,
         in_channels: int,
         blocks: Sequence[int],
         channels: int,
@@ -86,10 +90,10 @@ class LorentzStages(ResidualStages):
 
         def convolution(layer: nn.Conv2d) -> LorentzConv2d:
             (kernel, _), (stride, _), (padding, _) = layer.kernel_size, layer.stride, layer.padding
-            return LorentzConv2d(layer.in_channels, layer.out_channels, kernel, stride, padding, c)
+            return LorentzConv2d(choice, layer.in_channels, layer.out_channels, kernel, stride, padding, c)
 
         replaced(self, nn.Conv2d, convolution)
-        replaced(self, nn.BatchNorm2d, lambda layer: LorentzBatchNorm(layer.num_features, c))
+        replaced(self, nn.BatchNorm2d, lambda layer: LorentzBatchNorm(choice, layer.num_features, c))
 
     def own_optimizer(self) -> Optimizer:
         means = [module.beta for module in self.modules() if isinstance(module, LorentzBatchNorm)]

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, channels_last, nn
 
 from ...errors import UserError
+from ...kernels import Kernels
 from ...nn.hyperbolic import projected_share
 from ...nn.hyperbolic_poincare import (
     PoincareBatchNorm,
@@ -31,6 +32,7 @@ class PoincareResNet(ImageClassifier):
 
     Args:
         spec: the benchmark's.
+        choice: which backends run its kernels.
         blocks, channels: of each stage; every stage but the first halves the resolution.
         c: minus the curvature.
     """
@@ -39,7 +41,7 @@ class PoincareResNet(ImageClassifier):
     arxiv = "2303.14027"
     tiny = {"blocks": [1, 1], "channels": [4, 8]}
 
-    def __init__(self, spec: Spec, blocks: Sequence[int], channels: Sequence[int], c: float):
+    def __init__(self, spec: Spec, choice: Kernels, blocks: Sequence[int], channels: Sequence[int], c: float):
         super().__init__(spec)
         if len(blocks) != len(channels):
             raise UserError(
@@ -47,7 +49,8 @@ class PoincareResNet(ImageClassifier):
             )
         if c <= 0:
             raise UserError(f"model.c={c}: the curvature is -c, and c must be positive")
-        self.network = Classifier(spec, PoincareStages(spec.fields["image"].shape[0], blocks, channels, c))
+        stages = PoincareStages(choice, spec.fields["image"].shape[0], blocks, channels, c)
+        self.network = Classifier(spec, stages)
         self.network.head = PoincareMLR(channels[-1], self.network.target.classes, c)
 
     def on_train_epoch_end(self) -> None:
@@ -58,16 +61,18 @@ class PoincareResNet(ImageClassifier):
 class PoincareStages(nn.Module):
     """Images, as tangent vectors, to the mean tangent vector of the last stage's pixels."""
 
-    def __init__(self, in_channels: int, blocks: Sequence[int], channels: Sequence[int], c: float):
+    def __init__(self, choice: Kernels, in_channels: int, blocks: Sequence[int], channels: Sequence[int], c: float):
         super().__init__()
         self.feature_channels = channels[-1]
         self.stem = nn.Sequential(
-            PoincareConv2d(in_channels, channels[0], 3, 1, 1, c), PoincareBatchNorm(channels[0], c), PoincareReLU(c)
+            PoincareConv2d(choice, in_channels, channels[0], 3, 1, 1, c),
+            PoincareBatchNorm(choice, channels[0], c),
+            PoincareReLU(choice, c),
         )
         layers, inputs = [], channels[0]
         for stage, (count, outputs) in enumerate(zip(blocks, channels, strict=True)):
             for number in range(count):
-                layers.append(PoincareBlock(inputs, outputs, 2 if stage and not number else 1, c))
+                layers.append(PoincareBlock(choice, inputs, outputs, 2 if stage and not number else 1, c))
                 inputs = outputs
         self.layers = nn.Sequential(*layers)
 
@@ -80,18 +85,18 @@ class PoincareStages(nn.Module):
 class PoincareBlock(nn.Module):
     """ReLU(F(x) + shortcut(x)), the sum Möbius's, of tangent vectors."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, c: float):
+    def __init__(self, choice: Kernels, inputs: int, outputs: int, stride: int, c: float):
         super().__init__()
         self.residual = nn.Sequential(
-            PoincareConv2d(inputs, outputs, 3, stride, 1, c),
-            PoincareBatchNorm(outputs, c),
-            PoincareReLU(c),
-            PoincareConv2d(outputs, outputs, 3, 1, 1, c),
-            PoincareBatchNorm(outputs, c),
+            PoincareConv2d(choice, inputs, outputs, 3, stride, 1, c),
+            PoincareBatchNorm(choice, outputs, c),
+            PoincareReLU(choice, c),
+            PoincareConv2d(choice, outputs, outputs, 3, 1, 1, c),
+            PoincareBatchNorm(choice, outputs, c),
         )
         same = stride == 1 and inputs == outputs
-        self.shortcut = ToSpace(c) if same else PoincareConv2d(inputs, outputs, 1, stride, 0, c)
-        self.sum, self.relu = PoincareSum(c), PoincareReLU(c)
+        self.shortcut = ToSpace(choice, c) if same else PoincareConv2d(choice, inputs, outputs, 1, stride, 0, c)
+        self.sum, self.relu = PoincareSum(choice, c), PoincareReLU(choice, c)
 
     def forward(self, x: Float[Tensor, "samples inputs h w"]) -> Float[Tensor, "samples outputs h_out w_out"]:
         return self.relu(self.sum(self.residual(x), self.shortcut(x)))

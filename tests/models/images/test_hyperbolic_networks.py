@@ -13,7 +13,7 @@ from erlangen.nn.hyperbolic_lorentz import LorentzBatchNorm, LorentzConv2d
 from erlangen.nn.hyperbolic_poincare import PoincareBatchNorm, PoincareConv2d, PoincareReLU, ToSpace
 from erlangen.nn.hypercomplex import replaced
 from erlangen.optim.joint import Joint
-from erlangen.runs.assemble import build, build_paper
+from erlangen.runs.assemble import build_paper
 from erlangen.runs.config import compose_config, resolved
 from erlangen.tasks.batch import TensorBatch
 from erlangen.tasks.spec import Field, Spec, Target
@@ -31,7 +31,7 @@ MODELS = ("hcnn", "poincare_resnet")
 
 
 def paper(*overrides: str) -> Paper:
-    return build(resolved(*compose_config([*overrides, "data=cifar10"]))["model"], spec=SPEC)
+    return build_paper(resolved(*compose_config([*overrides, "data=cifar10"])), SPEC)
 
 
 def size(module: nn.Module) -> int:

@@ -1,0 +1,166 @@
+"""Backends in C, for loops on a CPU that torch's operations and its compiler leave slow.
+
+All files of this folder are compiled together, once for each dtype, by the system's C compiler at the first call of an
+operation, for the processor at hand; what comes out is kept in the user's cache. A function is written for numbers of the
+type `real`, and `call` runs it with tensors as pointers.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import UserError
+from ..registry import Backend
+
+REAL = {torch.float32: "float", torch.float64: "double"}
+FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+EXTRAS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=native",), ())
+"""What compilers have or lack; the first that works is taken."""
+
+
+def native(reference: Callable, forward: Callable, backward: Callable) -> Backend:
+    """The backend `native` of an operation, for CPUs.
+
+    Args:
+        reference: what it computes, traced in its place by a compiler and differentiated where a second derivative is wanted.
+        forward: (arguments, **spec) -> (outputs, tensors to save); only the first output may be differentiated.
+        backward: (gradient, arguments, saved tensors, **spec) -> gradients by the tensors among the arguments.
+    """
+    return Backend(
+        lambda **spec: Native(reference, forward, backward, spec), ("cpu",), tuple(REAL), missing=no_compiler
+    )
+
+
+def no_compiler() -> str | None:
+    """What this machine lacks, or None."""
+    return None if compiler() else "no C compiler; install gcc or clang"
+
+
+def compiler() -> str | None:
+    return next(filter(None, map(shutil.which, filter(None, [os.environ.get("CC"), "cc", "gcc", "clang"]))), None)
+
+
+class Native:
+    """An operation with its spec bound; differentiable twice, the second time by way of the reference."""
+
+    def __init__(self, reference: Callable, forward: Callable, backward: Callable, spec: dict[str, Any]):
+        self.reference = functools.partial(reference, **spec)
+        self.forward = functools.partial(forward, **spec)
+        self.backward = functools.partial(backward, **spec)
+
+    def __call__(self, *args: Any) -> Any:
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        if torch.compiler.is_compiling() or any(t.numel() == 0 for t in tensors):
+            return self.reference(*args)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+            return _Differentiable.apply(self, *args)
+        return self.run(args)[0]
+
+    def run(self, args: Sequence[Any]) -> tuple[Any, tuple[Tensor, ...]]:
+        return self.forward(*(a.detach().contiguous() if isinstance(a, Tensor) else a for a in args))
+
+
+class _Differentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, native, *args):
+        outputs, saved = native.run(args)
+        ctx.native, ctx.rest, ctx.count = native, [a if not isinstance(a, Tensor) else None for a in args], len(args)
+        ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+        ctx.save_for_backward(*(args[i] for i in ctx.places), *saved)
+        if isinstance(outputs, tuple):
+            ctx.mark_non_differentiable(*outputs[1:])
+        return outputs
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        args, saved = list(ctx.rest), ctx.saved_tensors
+        for place, tensor in zip(ctx.places, saved, strict=False):
+            args[place] = tensor
+        if torch.is_grad_enabled():
+            found = _by_reference(ctx.native.reference, gradient, args, ctx.needs_input_grad[1:])
+        else:
+            args = [a.contiguous() if isinstance(a, Tensor) else a for a in args]
+            found = ctx.native.backward(gradient.contiguous(), args, saved[len(ctx.places) :])
+        gradients = [None] * ctx.count
+        for place, value in zip(ctx.places, found, strict=True):
+            gradients[place] = value
+        return None, *gradients
+
+
+def _by_reference(reference: Callable, gradient: Tensor, args: Sequence[Any], wanted: Sequence[bool]) -> list:
+    """Gradients by the tensors among the arguments, differentiable in their turn."""
+    out = reference(*args)
+    out = out[0] if isinstance(out, tuple) else out
+    tensors = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+    by = [i for i in tensors if wanted[i]]
+    found = torch.autograd.grad(out, [args[i] for i in by], gradient, create_graph=True, allow_unused=True)
+    gradients = dict(zip(by, found, strict=True))
+    return [gradients.get(i) for i in tensors]
+
+
+def call(function: str, *args: Tensor | float | int | bool | None) -> None:
+    """Run a C function: tensors and None are pointers, ints int64_t, floats double; the number of threads comes last.
+
+    The first tensor's dtype is that of all numbers.
+    """
+    dtype = next(a.dtype for a in args if isinstance(a, Tensor))
+    getattr(library(dtype), function)(*map(_argument, args), ctypes.c_int64(torch.get_num_threads()))
+
+
+def _argument(value: Any) -> Any:
+    if value is None or isinstance(value, Tensor):
+        return ctypes.c_void_p(None if value is None else value.data_ptr())
+    return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+@functools.cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
+    """The compiled functions for numbers of this dtype. Raises UserError where the compiler fails."""
+    sources = sorted(Path(__file__).parent.glob("*.[ch]"))
+    name = compiler()
+    version = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout
+    parts = [version, _processor(), REAL[dtype], *FLAGS, *map(str, EXTRAS), *(path.read_text() for path in sources)]
+    path = _cache() / f"native-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        _compile(name, [str(source) for source in sources if source.suffix == ".c"], REAL[dtype], path)
+    return ctypes.CDLL(str(path))
+
+
+def _compile(name: str, sources: list[str], real: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder, path.name)
+        for extra in EXTRAS:
+            command = [name, *FLAGS, *extra, f"-DREAL={real}", f"-DREAL_IS_{real.upper()}", *sources, "-lm"]
+            result = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
+            if result.returncode == 0:
+                made.replace(path)  # at once, since other processes look for it too
+                return
+    reason = next((line for line in result.stderr.splitlines() if "error" in line), f"exit {result.returncode}")
+    raise UserError(f"native: {name} cannot compile {sources[0]} ({reason}); use kernels=reference")
+
+
+def _processor() -> str:
+    """What decides which instructions there are: nodes of a cluster may share a cache."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), " ".join(os.uname()))
+
+
+def _cache() -> Path:
+    """A folder of the user's own that outlives the process, or one that does not where there is none to write to."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "erlangen")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="erlangen-"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="erlangen-"))
