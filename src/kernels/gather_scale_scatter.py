@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .compiled import compiled
+from .native import call, native
 from .registry import Cost, Op, traffic
 from .segment import check_range
 
@@ -22,6 +23,24 @@ def gather_scale_scatter(
     """
     source, destination = edge_index
     return x.new_zeros(size, x.shape[1]).index_add(0, destination, x.index_select(0, source) * weight)
+
+
+def forward(x, weight, edge_index, size):
+    return messages(x, weight, edge_index, size), ()
+
+
+def messages(x, weight, edge_index, size):
+    out, each = x.new_empty(size, x.shape[1]), weight.shape[1] == x.shape[1]
+    call("gather_scale_scatter", x, weight, *edge_index, out, len(weight), size, x.shape[1], each)
+    return out
+
+
+def backward(gradient, args, saved):
+    x, weight, edge_index, _ = args
+    by_weight = torch.empty_like(weight)
+    numbers = len(weight), x.shape[1], weight.shape[1] == x.shape[1]
+    call("gather_scale_scatter_by_weight", gradient, x, *edge_index, by_weight, *numbers)
+    return [messages(gradient, weight, edge_index.flip(0), len(x)), by_weight, None]
 
 
 def check(x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> None:
@@ -57,7 +76,10 @@ def example(dtype, device, seed, *, nodes=40, degree=6, channels=8, per_channel=
 
 OP = Op(
     reference=gather_scale_scatter,
-    backends={"compiled": compiled(gather_scale_scatter)},
+    backends={
+        "native": native(gather_scale_scatter, forward, backward),
+        "compiled": compiled(gather_scale_scatter),
+    },
     check=check,
     cost=cost,
     example=example,
