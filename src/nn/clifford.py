@@ -54,13 +54,24 @@ class CliffordLinear(nn.Module):
             self.register_buffer("finite", torch.tensor([basis.index(b[1:]) for b in ideal]), persistent=False)
             self.register_buffer("finite_grade", torch.tensor([len(b) - 1 for b in ideal]), persistent=False)
 
-    def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows out"]:
-        y = torch.bmm(x, self.weight[self.grade])
+    def forward(
+        self, x: Float[Tensor, "blades rows channels"], scalars: Float[Tensor, "rows out"] | None = None
+    ) -> Float[Tensor, "blades rows out"]:
+        """`scalars` are added to the scalar components, as the bias is."""
+        y = torch.bmm(x, self.weight.index_select(0, self.grade))
         if self.null_weight is not None:
-            y = y.index_add(0, self.ideal, torch.bmm(x[self.finite], self.null_weight[self.finite_grade]).to(y.dtype))
-        if self.bias is not None:
-            y = torch.cat([y[:1] + self.bias, y[1:]])
+            null_weight = self.null_weight.index_select(0, self.finite_grade)
+            # in place, as what is added to below: y is new, and neither step needs it for a gradient
+            y.index_add_(0, self.ideal, torch.bmm(x.index_select(0, self.finite), null_weight).to(y.dtype))
+        for added in (self.bias, scalars):
+            if added is not None:
+                add_to_scalars(y, added)
         return y
+
+
+def add_to_scalars(y: Float[Tensor, "blades rows channels"], added: Float[Tensor, "*#rows channels"]) -> None:
+    """Adds to the scalar components, in place. (A slice's gradient is a tensor of zeros of all blades; this has none.)"""
+    y.index_add_(0, torch.zeros(1, dtype=torch.long, device=y.device), added.to(y.dtype).expand_as(y[:1]))
 
 
 def blade_signs(signature: Signature, like: Tensor) -> Float[Tensor, "blades"]:
@@ -143,7 +154,9 @@ class GroupAction(nn.Module):
 
     def forward(self, x: Float[Tensor, "kept rows channels"]) -> Float[Tensor, "kept rows out"]:
         y = torch.einsum("oi,oilj,jri->lro", self.weight, self.actions(), x)
-        return y if self.bias is None else torch.cat([y[:1] + self.bias, y[1:]])
+        if self.bias is not None:
+            add_to_scalars(y, self.bias)
+        return y
 
 
 class Bilinear(nn.Module):

@@ -36,6 +36,7 @@ INVARIANT = [BLADES.index(blade) for blade in BLADES if 0 not in blade and len(b
 TRANSLATION = [BLADES.index((0, axis)) for axis in (1, 2, 3)]
 VOLUME = BLADES.index((1, 2, 3))
 COORDINATES = [BLADES.index(blade) for blade in ((0, 2, 3), (0, 1, 3), (0, 1, 2))]
+LENGTHS = [len(INVARIANT), 1, len(COORDINATES)]
 SIGNS = (-1.0, 1.0, -1.0)
 """A point x is e123 - x1 e023 + x2 e013 - x3 e012: the meet of the planes x_i = const."""
 
@@ -169,8 +170,7 @@ class EquiLinear(nn.Module):
     def forward(
         self, x: Float[Tensor, "16 nodes channels"], s: Float[Tensor, "nodes scalars"]
     ) -> tuple[Float[Tensor, "16 nodes out"], Float[Tensor, "nodes scalars_out"] | None]:
-        y = self.multivectors(x)
-        y = torch.cat([y[:1] + self.from_scalars(s), y[1:]])
+        y = self.multivectors(x, self.from_scalars(s))
         return y, None if self.to_scalars is None else self.to_scalars(torch.cat([x[0], s], -1))
 
 
@@ -204,6 +204,9 @@ class GeometricAttention(nn.Module):
         self.channels, self.scalars = max(2 * channels // heads, 1), max(2 * scalars // heads, 4)
         inner, inner_scalars = heads * self.channels, heads * self.scalars
         self.project = EquiLinear(channels, 3 * inner, scalars, 3 * inner_scalars)
+        # all that attention looks at, at once: every part of a tensor has a gradient as large as the tensor
+        looked_at = torch.tensor([*INVARIANT, VOLUME, *COORDINATES])
+        self.register_buffer("looked_at", looked_at, persistent=False)
         self.distance_weight = nn.Parameter(torch.zeros(heads, self.channels, 1))  # its logarithm
         self.last = EquiLinear(inner, channels, inner_scalars, scalars, gain=0.1)
 
@@ -211,28 +214,31 @@ class GeometricAttention(nn.Module):
         self, x: Float[Tensor, "16 nodes channels"], s: Float[Tensor, "nodes scalars"], tokens: "Tokens"
     ) -> tuple[Float[Tensor, "16 nodes channels"], Float[Tensor, "nodes scalars"]]:
         x, s = self.project(x, s)
-        q, k, v = x.permute(1, 2, 0).unflatten(1, (3, self.heads, self.channels)).unbind(1)
+        q, k, v = x.unflatten(2, (3, self.heads, self.channels)).permute(2, 1, 3, 4, 0).unbind()
         q_s, k_s, v_s = s.unflatten(1, (3, self.heads, self.scalars)).unbind(1)
-        phi, psi = distance_features(q, k)
-        queries = torch.cat([q[..., INVARIANT].flatten(2), (self.distance_weight.exp() * phi).flatten(2), q_s], -1)
-        keys = torch.cat([k[..., INVARIANT].flatten(2), psi.flatten(2), k_s], -1)
+        (q, *q_point), (k, *k_point) = (part.index_select(-1, self.looked_at).split(LENGTHS, -1) for part in (q, k))
+        phi, psi = distance_features(*q_point, *k_point)
+        queries = torch.cat([q.flatten(2), (self.distance_weight.exp() * phi).flatten(2), q_s], -1)
+        keys = torch.cat([k.flatten(2), psi.flatten(2), k_s], -1)
         mixed = tokens.attend(queries, keys, torch.cat([v.flatten(2), v_s], -1))
         v, v_s = mixed.split([self.channels * len(BLADES), self.scalars], -1)
         return self.last(v.unflatten(-1, (self.channels, -1)).flatten(1, 2).permute(2, 0, 1), v_s.flatten(1))
 
 
 def distance_features(
-    q: Float[Tensor, "*batch 16"], k: Float[Tensor, "*batch 16"], epsilon: float = 1e-3
+    w_q: Float[Tensor, "*batch 1"],
+    q: Float[Tensor, "*batch 3"],
+    w_k: Float[Tensor, "*batch 1"],
+    k: Float[Tensor, "*batch 3"],
+    epsilon: float = 1e-3,
 ) -> tuple[Float[Tensor, "*batch 5"], Float[Tensor, "*batch 5"]]:
     """phi and psi with phi(q) . psi(k) = -|w_k q - w_q k|^2, w being a point's homogeneous coordinate.
 
     Each trivector is divided by w + epsilon / w first, which makes it a point where w is not small.
     """
-    scaled = []
-    for x in (q, k):
-        w = x[..., VOLUME, None]
-        scaled.append((x[..., COORDINATES] * w / (w.square() + epsilon), w.square() / (w.square() + epsilon)))
-    (q, w_q), (k, w_k) = scaled
+    (q, w_q), (k, w_k) = (
+        (x * w / (w.square() + epsilon), w.square() / (w.square() + epsilon)) for w, x in ((w_q, q), (w_k, k))
+    )
     phi = torch.cat([q.square().sum(-1, keepdim=True), w_q.square(), w_q * q], -1)
     psi = torch.cat([-w_k.square(), -k.square().sum(-1, keepdim=True), 2 * w_k * k], -1)
     return phi, psi

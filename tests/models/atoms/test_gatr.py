@@ -93,12 +93,18 @@ def test_the_transformer_commutes_with_the_pin_group(reflections: int, generator
     assert t.std() > 1e-3
 
 
+def of_point(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The homogeneous coordinate and the others."""
+    blades = point(position).T
+    return blades[:, [VOLUME]], blades[:, COORDINATES]
+
+
 def test_distance_features_are_squared_distances(generator: torch.Generator) -> None:
     a, b = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64)
-    phi, psi = distance_features(point(a).T, point(b).T, epsilon=0.0)
+    phi, psi = distance_features(*of_point(a), *of_point(b), epsilon=0.0)
     torch.testing.assert_close((phi * psi).sum(-1), -(a - b).square().sum(-1))
-    zero = torch.zeros(2, 16, dtype=torch.float64, requires_grad=True)
-    phi, psi = distance_features(zero, zero)
+    zero = torch.zeros(2, 4, dtype=torch.float64, requires_grad=True)
+    phi, psi = distance_features(zero[:, :1], zero[:, 1:], zero[:, :1], zero[:, 1:])
     (gradient,) = torch.autograd.grad((phi * psi).sum(), zero)
     assert gradient.isfinite().all()
 
