@@ -30,8 +30,9 @@ def forward(x, weight, edge_index, size):
 
 
 def messages(x, weight, edge_index, size):
+    source, destination = edge_index.long()
     out, each = x.new_empty(size, x.shape[1]), weight.shape[1] == x.shape[1]
-    call("gather_scale_scatter", x, weight, *edge_index, out, len(weight), size, x.shape[1], each)
+    call("gather_scale_scatter", x, weight, source, destination, out, len(weight), size, x.shape[1], each)
     return out
 
 
@@ -39,7 +40,7 @@ def backward(gradient, args, saved):
     x, weight, edge_index, _ = args
     by_weight = torch.empty_like(weight)
     numbers = len(weight), x.shape[1], weight.shape[1] == x.shape[1]
-    call("gather_scale_scatter_by_weight", gradient, x, *edge_index, by_weight, *numbers)
+    call("gather_scale_scatter_by_weight", gradient, x, *edge_index.long(), by_weight, *numbers)
     return [messages(gradient, weight, edge_index.flip(0), len(x)), by_weight, None]
 
 

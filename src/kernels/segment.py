@@ -43,11 +43,6 @@ def check_range(op: str, name: str, index: Tensor, size: int) -> None:
         raise UserError(f"{op}: {name} goes from {low} to {high}; give indices from 0 to {size - 1}")
 
 
-def is_sorted(index: Int[Tensor, " edges"]) -> bool:
-    """Whether the rows of each segment stand together, and segments in their order."""
-    return not bool((index[1:] < index[:-1]).any())
-
-
 def index_of(rowptr: Int[Tensor, " segments_plus_one"]) -> Int[Tensor, " edges"]:
     """The sorted segment index of rows given by where each segment begins (CSR)."""
     return torch.repeat_interleave(rowptr.diff())

@@ -6,11 +6,10 @@ from torch import Tensor
 
 from ..errors import UserError
 from .compiled import Compiled, no_compiler
+from .native import call, native
 from .registry import Backend, Cost, Op, plain, traffic
-from .segment import check_range, check_segments, is_sorted, rowptr_of
+from .segment import check_range, check_segments
 from .triton import backend
-
-FEW = 8  # heads up to which a CPU reduces run by run faster than it scatters (measured)
 
 
 def segment_softmax(
@@ -32,30 +31,16 @@ def _normalized(logits: Tensor, top: Tensor, index: Tensor, size: int) -> Tensor
 
 def _segment_top(logits: Tensor, index: Tensor, size: int) -> Tensor:
     """The largest logit of each segment and head (size, heads); 0 where none is finite."""
-    start = logits.new_full((size, *logits.shape[1:]), -torch.inf)
-    index = index if logits.ndim == 1 else index.unsqueeze(1).expand_as(logits)
-    top = start.scatter_reduce(0, index, logits.detach(), "amax")
+    start = logits.new_full((size, logits.shape[1]), -torch.inf)
+    top = start.scatter_reduce(0, index.unsqueeze(1).expand_as(logits), logits.detach(), "amax")
     return top.masked_fill(top == -torch.inf, 0)
-
-
-def _top_of_runs(logits: Tensor, rowptr: Tensor) -> Tensor:
-    """`_segment_top` where edges are sorted."""
-    top = torch.segment_reduce(logits, "max", offsets=rowptr, initial=-torch.inf)
-    return top.masked_fill_(top == -torch.inf, 0)
 
 
 def _pullback(gradient: Tensor, weight: Tensor, index: Tensor, size: int) -> Tensor:
     """p (g - sum over the segment of p g), which needs the weights p alone."""
     product = gradient * weight
-    total = product.new_zeros(size, *weight.shape[1:]).index_add(0, index, product)
+    total = product.new_zeros(size, weight.shape[1]).index_add(0, index, product)
     return product - weight * total.index_select(0, index)
-
-
-def _with_gradient(implementation, logits: Tensor, index: Tensor, size: int) -> Tensor:
-    """The softmax by `implementation`, which takes one head without its axis: flat tensors scatter three times as fast."""
-    if logits.shape[1] == 1:
-        return _Softmax.apply(implementation, logits.squeeze(1), index, size).unsqueeze(1)
-    return _Softmax.apply(implementation, logits, index, size)
 
 
 class _Softmax(torch.autograd.Function):
@@ -64,47 +49,14 @@ class _Softmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, implementation, logits, index, size):
         ctx.implementation, ctx.size = implementation, size
-        weight, rowptr = implementation.forward(logits.detach(), index, size)
-        ctx.save_for_backward(weight, index, rowptr)
+        weight = implementation.forward(logits.detach(), index, size)
+        ctx.save_for_backward(weight, index)
         return weight
 
     @staticmethod
     def backward(ctx, gradient):
-        weight, index, rowptr = ctx.saved_tensors
-        return None, ctx.implementation.backward(gradient, weight, index, ctx.size, rowptr), None, None
-
-
-class CsrSoftmax:
-    """Few passes, in place, and run by run where edges are sorted: with some heads far faster than scattering on a CPU."""
-
-    def __call__(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
-        if torch.compiler.is_compiling():
-            return segment_softmax(logits, index, size)
-        return _with_gradient(self, logits, index, size)
-
-    def forward(self, logits: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
-        """The weights, and where runs begin if that is of use."""
-        runs = logits.ndim == 2 and logits.shape[1] <= FEW and is_sorted(index)
-        rowptr = rowptr_of(index, size) if runs else None
-        top = _top_of_runs(logits, rowptr) if runs else _segment_top(logits, index, size)
-        weight = torch.sub(logits, top.index_select(0, index)).exp_()
-        total = _total(weight, index, size, rowptr)
-        return weight.div_(total.masked_fill_(total == 0, 1).index_select(0, index)), rowptr
-
-    def backward(self, gradient: Tensor, weight: Tensor, index: Tensor, size: int, rowptr: Tensor | None) -> Tensor:
-        """The gradient of the logits; where it is differentiated itself, by operations that have derivatives."""
-        if torch.is_grad_enabled():
-            return _pullback(gradient, weight, index, size)
-        product = gradient * weight
-        total = _total(product, index, size, rowptr)
-        return product.addcmul_(weight, total.index_select(0, index), value=-1)
-
-
-def _total(values: Tensor, index: Tensor, size: int, rowptr: Tensor | None) -> Tensor:
-    """The sum of each segment, run by run if it is known where those begin."""
-    if rowptr is None:
-        return values.new_zeros(size, *values.shape[1:]).index_add_(0, index, values)
-    return torch.segment_reduce(values, "sum", offsets=rowptr, initial=0)
+        weight, index = ctx.saved_tensors
+        return None, ctx.implementation.backward(gradient, weight, index, ctx.size), None, None
 
 
 class CompiledSoftmax:
@@ -116,29 +68,28 @@ class CompiledSoftmax:
     def __call__(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
         if torch.compiler.is_compiling() or logits.numel() == 0:
             return segment_softmax(logits, index, size)
-        return _with_gradient(self, logits, index, size)
+        return _Softmax.apply(self, logits, index, size)
 
-    def forward(self, logits: Tensor, index: Tensor, size: int) -> tuple[Tensor, None]:
+    def forward(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
         """The weights."""
-        if logits.device.type == "cpu" and logits.ndim == 2 and logits.shape[1] <= FEW and is_sorted(index):
-            top = _top_of_runs(logits, rowptr_of(index, size))
-        else:
-            top = _segment_top(logits, index, size)
-        return self.normalized.run(logits, top, index, size), None
+        return self.normalized.run(logits, _segment_top(logits, index, size), index, size)
 
-    def backward(self, gradient: Tensor, weight: Tensor, index: Tensor, size: int, rowptr: None) -> Tensor:
+    def backward(self, gradient: Tensor, weight: Tensor, index: Tensor, size: int) -> Tensor:
         """The gradient of the logits, differentiable itself."""
         return self.pullback(gradient, weight, index, size)
 
 
-class SoftmaxByHeads:
-    """Few heads in few passes, and many by compiled code."""
+def forward(logits, index, size):
+    out = torch.empty_like(logits)
+    call("segment_softmax", logits, index.long(), out, *logits.shape, size)
+    return out, (out,)
 
-    def __init__(self):
-        self.few, self.many = CsrSoftmax(), CompiledSoftmax()
 
-    def __call__(self, logits: Tensor, index: Tensor, size: int) -> Tensor:
-        return (self.few if logits.shape[1] <= FEW else self.many)(logits, index, size)
+def backward(gradient, args, saved):
+    (weight,), (_, index, size) = saved, args
+    by_logits = torch.empty_like(weight)
+    call("segment_softmax_backward", gradient, weight, index.long(), by_logits, *weight.shape, size)
+    return [by_logits, None]
 
 
 def check(logits: Tensor, index: Tensor, size: int) -> None:
@@ -163,9 +114,8 @@ def example(dtype, device, seed, *, nodes=40, degree=6, heads=4):
 OP = Op(
     reference=segment_softmax,
     backends={
-        "by_heads": Backend(SoftmaxByHeads, device=("cpu",), missing=no_compiler),
+        "native": native(segment_softmax, forward, backward),
         "compiled": Backend(CompiledSoftmax, missing=no_compiler),
-        "csr": Backend(CsrSoftmax, device=("cpu",)),
         "reference": Backend(plain(segment_softmax), device=None),
         "triton": backend("segment_softmax"),
     },

@@ -24,7 +24,7 @@ def run(capsys, tmp_path, *arguments):
 def test_a_table_a_file_and_no_plot_without_degrees(capsys, tmp_path):
     text, results = run(capsys, tmp_path, "segment_softmax")
     assert "segment_softmax, 50 edges, 2 heads; 1 thread, copy 10.0 GB/s, sgemm 100 GFLOP/s" in text
-    for word in ("forward ms", "double ms", "peak MB", "% of floor", "reference", "csr", "PyG", "auto"):
+    for word in ("forward ms", "double ms", "peak MB", "% of floor", "reference", "native", "PyG", "auto"):
         assert word in text
     assert "nothing is compiled here" in text
     assert not list((tmp_path / "out").glob("*.png"))
@@ -32,7 +32,7 @@ def test_a_table_a_file_and_no_plot_without_degrees(capsys, tmp_path):
     assert case["threads"] == 1
     assert {"device", "versions"} <= case["environment"].keys()
     assert case["rivals"]["ase"]
-    ours = case["competitors"]["csr"]["forward + backward"]
+    ours = case["competitors"]["native"]["forward + backward"]
     assert ours["passed"] is True
     assert 0 < ours["times"]["minimum"] <= ours["times"]["median"]
     assert ours["peak"] > 0

@@ -18,8 +18,8 @@ typedef REAL real;
 INLINE float from_bits(int32_t i) { union { int32_t i; float f; } u = {.i = i}; return u.f; }
 INLINE int32_t to_bits(float f) { union { float f; int32_t i; } u = {.f = f}; return u.i; }
 
-/* e^x - 1 for |x| < 80: 2^n p + (2^n - 1), with p = e^r - 1 by its series for |r| <= log(2) / 2. */
-INLINE float less1exp(float x) {
+/* e^r - 1 for |r| <= log(2) / 2 by its series, and 2^n, of x = n log(2) + r, |x| < 87. */
+INLINE float split_exp(float x, float *scale) {
     float n = rintf(x * 1.44269504f);
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.f / 5040;
@@ -28,10 +28,13 @@ INLINE float less1exp(float x) {
     p = p * r + 1.f / 24;
     p = p * r + 1.f / 6;
     p = p * r + .5f;
-    p = p * r * r + r;
-    float s = from_bits(((int32_t)n + 127) << 23);
-    return s * p + (s - 1);
+    *scale = from_bits(((int32_t)n + 127) << 23);
+    return p * r * r + r;
 }
+INLINE float less1exp(float x) { float s, p = split_exp(x, &s); return s * p + (s - 1); }
+
+/* e^x for x <= 0, and 0 where a float has no digits left for it. */
+INLINE float exp_down(float x) { float s, p = split_exp(x, &s); return x < -87 ? 0 : s * p + s; }
 
 /* log(1 + a) for a >= 0: of u = 1 + a = 2^n m, m around 1, by the series of artanh, and what u lost in rounding. */
 INLINE float log1plus(float a) {
@@ -53,6 +56,7 @@ INLINE float with_sign(float x, float y) { return copysignf(x, y); }
 #else
 #define EPSILON 2.220446049250313e-16
 INLINE double less1exp(double x) { return expm1(x); }
+INLINE double exp_down(double x) { return exp(x); }
 INLINE double log1plus(double a) { return log1p(a); }
 INLINE double root2(double x) { return sqrt(x); }
 INLINE double positive(double x) { return fabs(x); }
