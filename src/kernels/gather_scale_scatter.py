@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .compiled import compiled
-from .native import call, native
+from .native import Native, call, native
 from .registry import Cost, Op, traffic
 from .segment import check_range
 
@@ -25,23 +25,58 @@ def gather_scale_scatter(
     return x.new_zeros(size, x.shape[1]).index_add(0, destination, x.index_select(0, source) * weight)
 
 
+def edge_products(
+    x: Float[Tensor, "nodes channels"],
+    y: Float[Tensor, "size channels"],
+    edge_index: Int[Tensor, "2 edges"],
+    each: bool,
+) -> Float[Tensor, "edges channels_or_one"]:
+    """x at the source times y at the destination of every edge, by channels (`each`) or summed: the gradient by weights."""
+    source, destination = edge_index
+    product = x.index_select(0, source) * y.index_select(0, destination)
+    return product if each else product.sum(1, keepdim=True)
+
+
 def forward(x, weight, edge_index, size):
-    return messages(x, weight, edge_index, size), ()
-
-
-def messages(x, weight, edge_index, size):
-    source, destination = edge_index.long()
-    out, each = x.new_empty(size, x.shape[1]), weight.shape[1] == x.shape[1]
-    call("gather_scale_scatter", x, weight, source, destination, out, len(weight), size, x.shape[1], each)
-    return out
+    (source, destination), channels = edge_index.long(), x.shape[1]
+    out, each = x.new_empty(size, channels), weight.shape[1] == channels
+    call("gather_scale_scatter", x, weight, source, destination, out, len(weight), size, channels, each)
+    return out, ()
 
 
 def backward(gradient, args, saved):
     x, weight, edge_index, _ = args
-    by_weight = torch.empty_like(weight)
-    numbers = len(weight), x.shape[1], weight.shape[1] == x.shape[1]
-    call("gather_scale_scatter_by_weight", gradient, x, *edge_index.long(), by_weight, *numbers)
-    return [messages(gradient, weight, edge_index.flip(0), len(x)), by_weight, None]
+    by_x, _ = forward(gradient, weight, edge_index.flip(0), len(x))
+    return [by_x, products(x, gradient, edge_index, weight.shape[1] == x.shape[1])[0], None]
+
+
+def pullback(gradient, args, _):
+    x, weight, edge_index, _ = args
+    by_weight = PRODUCTS(x, gradient, edge_index, weight.shape[1] == x.shape[1])
+    return [MESSAGES(gradient, weight, edge_index.flip(0), len(x)), by_weight, None]
+
+
+def products(x, y, edge_index, each):
+    out = x.new_empty(edge_index.shape[1], x.shape[1] if each else 1)
+    call("edge_products", y, x, *edge_index.long(), out, len(out), x.shape[1], each)
+    return out, ()
+
+
+def products_backward(gradient, args, saved):
+    x, y, edge_index, _ = args
+    by_x, _ = forward(y, gradient, edge_index.flip(0), len(x))
+    by_y, _ = forward(x, gradient, edge_index, len(y))
+    return [by_x, by_y, None]
+
+
+def products_pullback(gradient, args, _):
+    x, y, edge_index, _ = args
+    return [MESSAGES(y, gradient, edge_index.flip(0), len(x)), MESSAGES(x, gradient, edge_index, len(y)), None]
+
+
+# Each is the other's gradient, so that derivatives of any order are made of these two.
+MESSAGES = Native(gather_scale_scatter, forward, backward, pullback)
+PRODUCTS = Native(edge_products, products, products_backward, products_pullback)
 
 
 def check(x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> None:
@@ -78,7 +113,7 @@ def example(dtype, device, seed, *, nodes=40, degree=6, channels=8, per_channel=
 OP = Op(
     reference=gather_scale_scatter,
     backends={
-        "native": native(gather_scale_scatter, forward, backward),
+        "native": native(gather_scale_scatter, forward, backward, pullback),
         "compiled": compiled(gather_scale_scatter),
     },
     check=check,

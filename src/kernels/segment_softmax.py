@@ -92,6 +92,11 @@ def backward(gradient, args, saved):
     return [by_logits, None]
 
 
+def pullback(gradient, args, weight):
+    _, index, size = args
+    return [_pullback(gradient, weight, index, size), None]
+
+
 def check(logits: Tensor, index: Tensor, size: int) -> None:
     check_segments(logits, index, size)
     if logits.ndim != 2:
@@ -114,7 +119,7 @@ def example(dtype, device, seed, *, nodes=40, degree=6, heads=4):
 OP = Op(
     reference=segment_softmax,
     backends={
-        "native": native(segment_softmax, forward, backward),
+        "native": native(segment_softmax, forward, backward, pullback),
         "compiled": Backend(CompiledSoftmax, missing=no_compiler),
         "reference": Backend(plain(segment_softmax), device=None),
         "triton": backend("segment_softmax"),

@@ -28,17 +28,9 @@ EXTRAS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=
 """What compilers have or lack; the first that works is taken."""
 
 
-def native(reference: Callable, forward: Callable, backward: Callable) -> Backend:
-    """The backend `native` of an operation, for CPUs.
-
-    Args:
-        reference: what it computes, traced in its place by a compiler and differentiated where a second derivative is wanted.
-        forward: (arguments, **spec) -> (outputs, tensors to save); only the first output may be differentiated.
-        backward: (gradient, arguments, saved tensors, **spec) -> gradients by the tensors among the arguments.
-    """
-    return Backend(
-        lambda **spec: Native(reference, forward, backward, spec), ("cpu",), tuple(REAL), missing=no_compiler
-    )
+def native(*functions: Callable) -> Backend:
+    """The backend `native` of an operation, for CPUs, of the functions that `Native` takes."""
+    return Backend(lambda **spec: Native(*functions, **spec), ("cpu",), tuple(REAL), missing=no_compiler)
 
 
 def no_compiler() -> str | None:
@@ -51,12 +43,28 @@ def compiler() -> str | None:
 
 
 class Native:
-    """An operation with its spec bound; differentiable twice, the second time by way of the reference."""
+    """An operation with its spec bound.
 
-    def __init__(self, reference: Callable, forward: Callable, backward: Callable, spec: dict[str, Any]):
+    Args:
+        reference: what it computes; a compiler traces it in place of this.
+        forward: (arguments, **spec) -> (outputs, tensors to save); only the first output may be differentiated.
+        backward: (gradient, arguments, saved tensors, **spec) -> gradients by the tensors among the arguments.
+        pullback: (gradient, arguments, output, **spec) -> the same, by differentiable operations: for second derivatives.
+            Without it, they are the reference's.
+    """
+
+    def __init__(
+        self,
+        reference: Callable,
+        forward: Callable,
+        backward: Callable,
+        pullback: Callable | None = None,
+        **spec: Any,
+    ):
         self.reference = functools.partial(reference, **spec)
         self.forward = functools.partial(forward, **spec)
         self.backward = functools.partial(backward, **spec)
+        self.pullback = functools.partial(pullback, **spec) if pullback else self._by_reference
 
     def __call__(self, *args: Any) -> Any:
         tensors = [a for a in args if isinstance(a, Tensor)]
@@ -69,43 +77,43 @@ class Native:
     def run(self, args: Sequence[Any]) -> tuple[Any, tuple[Tensor, ...]]:
         return self.forward(*(a.detach().contiguous() if isinstance(a, Tensor) else a for a in args))
 
+    def _by_reference(self, gradient: Tensor, args: Sequence[Any], _: Tensor) -> list[Tensor | None]:
+        out = self.reference(*args)
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        wanted = [t for t in tensors if t.requires_grad]
+        by = torch.autograd.grad(
+            out[0] if isinstance(out, tuple) else out, wanted, gradient, create_graph=True, allow_unused=True
+        )
+        found = iter(by)
+        return [next(found) if t.requires_grad else None for t in tensors]
+
 
 class _Differentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx, native, *args):
         outputs, saved = native.run(args)
-        ctx.native, ctx.rest, ctx.count = native, [a if not isinstance(a, Tensor) else None for a in args], len(args)
+        out, *constants = outputs if isinstance(outputs, tuple) else (outputs,)
+        ctx.native, ctx.rest = native, [None if isinstance(a, Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-        ctx.save_for_backward(*(args[i] for i in ctx.places), *saved)
-        if isinstance(outputs, tuple):
-            ctx.mark_non_differentiable(*outputs[1:])
+        ctx.save_for_backward(out, *(args[i] for i in ctx.places), *saved)
+        ctx.mark_non_differentiable(*constants)
         return outputs
 
     @staticmethod
     def backward(ctx, gradient, *_):
-        args, saved = list(ctx.rest), ctx.saved_tensors
+        out, *saved = ctx.saved_tensors
+        args = list(ctx.rest)
         for place, tensor in zip(ctx.places, saved, strict=False):
             args[place] = tensor
         if torch.is_grad_enabled():
-            found = _by_reference(ctx.native.reference, gradient, args, ctx.needs_input_grad[1:])
+            found = ctx.native.pullback(gradient, args, out)
         else:
             args = [a.contiguous() if isinstance(a, Tensor) else a for a in args]
             found = ctx.native.backward(gradient.contiguous(), args, saved[len(ctx.places) :])
-        gradients = [None] * ctx.count
+        gradients = [None] * len(args)
         for place, value in zip(ctx.places, found, strict=True):
             gradients[place] = value
         return None, *gradients
-
-
-def _by_reference(reference: Callable, gradient: Tensor, args: Sequence[Any], wanted: Sequence[bool]) -> list:
-    """Gradients by the tensors among the arguments, differentiable in their turn."""
-    out = reference(*args)
-    out = out[0] if isinstance(out, tuple) else out
-    tensors = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-    by = [i for i in tensors if wanted[i]]
-    found = torch.autograd.grad(out, [args[i] for i in by], gradient, create_graph=True, allow_unused=True)
-    gradients = dict(zip(by, found, strict=True))
-    return [gradients.get(i) for i in tensors]
 
 
 def call(function: str, *args: Tensor | float | int | bool | None) -> None:

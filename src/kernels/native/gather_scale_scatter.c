@@ -28,8 +28,8 @@ void gather_scale_scatter(const real *x, const real *weight, const int64_t *from
         FOR_CHANNELS(channels, messages, x, weight, from, to, out, edges, size, each, part, threads)
 }
 
-INLINE void by_weights(int64_t channels, const real *gradient, const real *x, const int64_t *from, const int64_t *to,
-                       real *by_weight, int64_t each, int64_t first, int64_t end) {
+INLINE void products(int64_t channels, const real *gradient, const real *x, const int64_t *from, const int64_t *to,
+                     real *by_weight, int64_t each, int64_t first, int64_t end) {
     for (int64_t e = first; e < end; e++) {
         const real *g = gradient + to[e] * channels, *row = x + from[e] * channels;
         if (each) {
@@ -42,11 +42,11 @@ INLINE void by_weights(int64_t channels, const real *gradient, const real *x, co
     }
 }
 
-/* By the weights; by x, it is the same operation with sources and destinations exchanged. */
-void gather_scale_scatter_by_weight(const real *gradient, const real *x, const int64_t *from, const int64_t *to,
-                                    real *by_weight, int64_t edges, int64_t channels, int64_t each, int64_t threads) {
+/* The gradient by the weights; that by x is the same operation with sources and destinations exchanged. */
+void edge_products(const real *gradient, const real *x, const int64_t *from, const int64_t *to, real *by_weight, int64_t edges,
+                   int64_t channels, int64_t each, int64_t threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t part = 0; part < threads; part++)
-        FOR_CHANNELS(channels, by_weights, gradient, x, from, to, by_weight, each, edges * part / threads,
+        FOR_CHANNELS(channels, products, gradient, x, from, to, by_weight, each, edges * part / threads,
                      edges * (part + 1) / threads)
 }
