@@ -6,9 +6,11 @@ from torch_geometric.utils import softmax
 
 from erlangen import kernels
 from erlangen.errors import UserError
+from erlangen.kernels.native import no_compiler
 from erlangen.kernels.segment import index_of, rowptr_of, segment_sum
 
 NODES, EDGES = 7, 30
+needs_c = pytest.mark.skipif(no_compiler() is not None, reason="needs a C compiler")
 
 
 @pytest.fixture
@@ -115,7 +117,9 @@ def test_the_order_of_edges_does_not_matter(generator, index):
     torch.testing.assert_close(op("segment_softmax")(logits[order], index[order], NODES), weight[order])
 
 
-@pytest.mark.parametrize("backend", ["native", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("native", marks=needs_c), pytest.param("compiled", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("heads", [1, 2, 32])
 def test_every_softmax_takes_edges_in_any_order_and_masks(generator, index, backend, heads):
     order = torch.randperm(EDGES, generator=generator)
