@@ -30,16 +30,19 @@ def turned(
     """The rows of D x in the m-major layout."""
     x, D = x.unbind(1), _numbers(D)
     return [
-        _sum((1, D[_place(degree, m, k)], x[degree**2 + k]) for k in range(2 * degree + 1))
-        for degree, m in _m_major(lmax, mmax)
+        _sum((1, D[place_in_packed(degree, m, k)], x[degree**2 + k]) for k in range(2 * degree + 1))
+        for degree, m in m_major(lmax, mmax)
     ]
 
 
 def turned_back(y: Rows, D: Float[Tensor, "edges packed"], lmax: int, mmax: int) -> Rows:
     """The rows of D^T y degree after degree, for those of y in the m-major layout."""
-    D, row = _numbers(D), dict(zip(_m_major(lmax, mmax), y, strict=True))
+    D, row = _numbers(D), dict(zip(m_major(lmax, mmax), y, strict=True))
     return [
-        _sum((1, D[_place(degree, m, k)], row[degree, m]) for m in range(-min(degree, mmax), min(degree, mmax) + 1))
+        _sum(
+            (1, D[place_in_packed(degree, m, k)], row[degree, m])
+            for m in range(-min(degree, mmax), min(degree, mmax) + 1)
+        )
         for degree in range(lmax + 1)
         for k in range(2 * degree + 1)
     ]
@@ -47,7 +50,7 @@ def turned_back(y: Rows, D: Float[Tensor, "edges packed"], lmax: int, mmax: int)
 
 def mixed(x: Rows, weight: Float[Tensor, "edges pairs channels"], lmax: int, mmax: int) -> Rows:
     """The rows of y_m + i y_-m = w_m (x_m + i x_-m), degree by degree (so2.py says how the weights stand)."""
-    weights, row = weight.unbind(1), dict(zip(_m_major(lmax, mmax), x, strict=True))
+    weights, row = weight.unbind(1), dict(zip(m_major(lmax, mmax), x, strict=True))
     terms: dict = {place: [] for place in row}
     for m, (n, part) in enumerate(zip(degrees(lmax, mmax), pair_slices(lmax, mmax), strict=True)):
         for pair in range(n * n):
@@ -61,13 +64,13 @@ def mixed(x: Rows, weight: Float[Tensor, "edges pairs channels"], lmax: int, mma
     return [_sum(terms[place]) for place in row]
 
 
-def _m_major(lmax: int, mmax: int) -> list[tuple[int, int]]:
+def m_major(lmax: int, mmax: int) -> list[tuple[int, int]]:
     """The (degree, order) of each row of the m-major layout."""
     kept = orders(lmax, mmax)
     return [kept[place] for place in l_major_places(lmax, mmax)]
 
 
-def _place(degree: int, m: int, k: int) -> int:
+def place_in_packed(degree: int, m: int, k: int) -> int:
     """Where the number of row m = -degree..degree and column k = 0..2 degree stands in packed D."""
     size = 2 * degree + 1
     return degree * (4 * degree**2 - 1) // 3 + (m + degree) * size + k

@@ -46,8 +46,9 @@ def forward(x, weight, edge_index, size):
 
 def backward(gradient, args, saved):
     x, weight, edge_index, _ = args
-    by_x, _ = forward(gradient, weight, edge_index.flip(0), len(x))
-    return [by_x, products(x, gradient, edge_index, weight.shape[1] == x.shape[1])[0], None]
+    by_x = forward(gradient, weight, edge_index.flip(0), len(x))[0] if x.requires_grad else None
+    each = weight.shape[1] == x.shape[1]
+    return [by_x, products(x, gradient, edge_index, each)[0] if weight.requires_grad else None, None]
 
 
 def pullback(gradient, args, _):

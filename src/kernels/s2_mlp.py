@@ -1,6 +1,7 @@
 """A network applied at each point of a sphere, to features as signals: the nonlinearity of eSCN and of EquiformerV2."""
 
 from collections.abc import Callable
+from functools import partial
 from math import pi
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..errors import UserError
 from ..geometry.s2grid import from_grid_matrix, to_grid_matrix, truncated_components
 from ..geometry.tables import constant_table
 from .m_layout import check_orders, m_rows
+from .native import REAL, Native, call, no_compiler
 from .registry import FLOATS, Backend, Cost, Op, traffic
 from .s2_activation import DECAY
 
@@ -88,6 +90,85 @@ def _order(lmax: int, mmax: int, m_major: bool) -> list[int]:
         return places
     m = np.array(truncated_components(lmax, mmax)) - degree * (degree + 1)
     return sorted(places, key=lambda i: (abs(m[i]), m[i] < 0, degree[i]))
+
+
+@constant_table
+def _turns(beta: int, alpha: int, lmax: int, mmax: int, normalization: str, m_major: bool) -> np.ndarray:
+    """(alpha, orders): cos or sin of m times the azimuth, up to a factor; of the order |m| come sin and cos, m = 0 first."""
+    matrix, order = _grid_of(_synthesis, beta, alpha, lmax, mmax, normalization, m_major)
+    found = []
+    for m in range(2 * mmax + 1):
+        rows = matrix[:, :, order.index(m)]
+        found.append(rows[np.abs(rows).max(1).argmax()])
+    return np.stack(found, 1) / np.abs(found).max(1)
+
+
+@constant_table
+def _up(*table) -> np.ndarray:
+    """(beta, components): what multiplies a component at each colatitude, on its way to the grid."""
+    return _colatitudes(_synthesis, *table)
+
+
+@constant_table
+def _down(*table) -> np.ndarray:
+    """The same on the way back."""
+    return _colatitudes(_analysis, *table)
+
+
+def _colatitudes(matrix: Callable, *table) -> np.ndarray:
+    values, order = _grid_of(matrix, *table)
+    turns = _turns(*table, dtype=torch.float64, device="cpu").numpy()[:, order]
+    return np.einsum("bak,ak->bk", values, turns) / np.square(turns).sum(0)
+
+
+def _grid_of(matrix: Callable, beta: int, alpha: int, *rest) -> tuple[np.ndarray, list[int]]:
+    """The matrix as (beta, alpha, components), and the order of each component as `_turns` counts them."""
+    values = matrix(beta, alpha, *rest, dtype=torch.float64, device="cpu").numpy()
+    lmax, mmax, _, m_major = rest
+    values = values if matrix is _synthesis else values.T
+    degree = _degrees(lmax, mmax)
+    m = np.array(truncated_components(lmax, mmax)) - degree * (degree + 1)
+    order = (2 * np.abs(m) - (m > 0))[_order(lmax, mmax, m_major)]
+    return values.reshape(beta, alpha, -1), order.tolist()
+
+
+def build_native(
+    *,
+    lmax: int,
+    mmax: int,
+    resolution: tuple[int, int],
+    normalization: str = "component",
+    m_major: bool = False,
+) -> Callable[..., Tensor]:
+    """Signals point by point, never stored; with a weight, which mixes channels, `blocked`."""
+    table = (*resolution, lmax, mmax, normalization, m_major)
+    spec = {"lmax": lmax, "mmax": mmax, "resolution": resolution, "normalization": normalization, "m_major": m_major}
+    order = torch.tensor(_grid_of(_synthesis, *table)[1])
+    sizes = (*resolution, 2 * mmax + 1)
+
+    def tables(x):
+        return (*(made(*table, dtype=x.dtype, device=x.device) for made in (_up, _down, _turns)), order)
+
+    def forward(x):
+        out = torch.empty_like(x)
+        call("s2_mlp", x, *tables(x), out, *x.shape, *sizes)
+        return out, ()
+
+    def backward(gradient, args, saved):
+        (x,) = args
+        by_x = torch.empty_like(x)
+        call("s2_mlp_backward", gradient, x, *tables(x), by_x, *x.shape, *sizes)
+        return [by_x]
+
+    def pullback(gradient, args, _):
+        return [_pullback(gradient, *args, None, spec)[0]]
+
+    pointwise, mixing = Native(partial(s2_mlp, **spec), forward, backward, pullback), build_blocked(**spec)
+
+    def run(x: Tensor, weight: Tensor | None = None) -> Tensor:
+        return pointwise(x) if weight is None else mixing(x, weight)
+
+    return run
 
 
 def build_blocked(
@@ -228,7 +309,10 @@ def example(dtype, device, seed, *, rows=5, channels=3, lmax=3, mmax=2, resoluti
 
 OP = Op(
     reference=s2_mlp,
-    backends={"blocked": Backend(build_blocked, device=("cpu",), dtypes=FLOATS[:2])},
+    backends={
+        "native": Backend(build_native, device=("cpu",), dtypes=tuple(REAL), missing=no_compiler),
+        "blocked": Backend(build_blocked, device=("cpu",), dtypes=FLOATS[:2]),
+    },
     check=check,
     cost=cost,
     example=example,

@@ -92,8 +92,8 @@ def backward(gradient, args, saved):
     return [by_logits, None]
 
 
-def pullback(gradient, args, weight):
-    _, index, size = args
+def pullback(gradient, args, saved):
+    (weight,), (_, index, size) = saved, args
     return [_pullback(gradient, weight, index, size), None]
 
 

@@ -48,9 +48,10 @@ class Native:
     Args:
         reference: what it computes; a compiler traces it in place of this.
         forward: (arguments, **spec) -> (outputs, tensors to save); only the first output may be differentiated.
-        backward: (gradient, arguments, saved tensors, **spec) -> gradients by the tensors among the arguments.
-        pullback: (gradient, arguments, output, **spec) -> the same, by differentiable operations: for second derivatives.
-            Without it, they are the reference's.
+        backward: (gradient, arguments, saved tensors, **spec) -> gradients by the tensors among the arguments; None will do for
+            those that do not require one.
+        pullback: as `backward`, by differentiable operations, for second derivatives; without it, they are the reference's.
+            (The output is among the saved tensors where it is needed.)
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Native:
     def run(self, args: Sequence[Any]) -> tuple[Any, tuple[Tensor, ...]]:
         return self.forward(*(a.detach().contiguous() if isinstance(a, Tensor) else a for a in args))
 
-    def _by_reference(self, gradient: Tensor, args: Sequence[Any], _: Tensor) -> list[Tensor | None]:
+    def _by_reference(self, gradient: Tensor, args: Sequence[Any], _: Sequence[Tensor]) -> list[Tensor | None]:
         out = self.reference(*args)
         tensors = [a for a in args if isinstance(a, Tensor)]
         wanted = [t for t in tensors if t.requires_grad]
@@ -92,28 +93,33 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx, native, *args):
         outputs, saved = native.run(args)
-        out, *constants = outputs if isinstance(outputs, tuple) else (outputs,)
         ctx.native, ctx.rest = native, [None if isinstance(a, Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-        ctx.save_for_backward(out, *(args[i] for i in ctx.places), *saved)
-        ctx.mark_non_differentiable(*constants)
+        ctx.save_for_backward(*(args[i] for i in ctx.places), *saved)
+        if isinstance(outputs, tuple):
+            ctx.mark_non_differentiable(*outputs[1:])
         return outputs
 
     @staticmethod
     def backward(ctx, gradient, *_):
-        out, *saved = ctx.saved_tensors
-        args = list(ctx.rest)
+        args, saved = list(ctx.rest), ctx.saved_tensors
         for place, tensor in zip(ctx.places, saved, strict=False):
             args[place] = tensor
+        saved = saved[len(ctx.places) :]
         if torch.is_grad_enabled():
-            found = ctx.native.pullback(gradient, args, out)
+            found = ctx.native.pullback(gradient, args, saved)
         else:
-            args = [a.contiguous() if isinstance(a, Tensor) else a for a in args]
-            found = ctx.native.backward(gradient.contiguous(), args, saved[len(ctx.places) :])
+            args = [_contiguous(a) if isinstance(a, Tensor) else a for a in args]
+            found = ctx.native.backward(gradient.contiguous(), args, saved)
         gradients = [None] * len(args)
         for place, value in zip(ctx.places, found, strict=True):
             gradients[place] = value
         return None, *gradients
+
+
+def _contiguous(tensor: Tensor) -> Tensor:
+    """As it is asked for in memory, still telling whether it requires a gradient."""
+    return tensor if tensor.is_contiguous() else tensor.contiguous().requires_grad_(tensor.requires_grad)
 
 
 def call(function: str, *args: Tensor | float | int | bool | None) -> None:

@@ -33,8 +33,9 @@ INLINE float split_exp(float x, float *scale) {
 }
 INLINE float less1exp(float x) { float s, p = split_exp(x, &s); return s * p + (s - 1); }
 
+INLINE float exp_of(float x) { float s, p = split_exp(x, &s); return s * p + s; }
 /* e^x for x <= 0, and 0 where a float has no digits left for it. */
-INLINE float exp_down(float x) { float s, p = split_exp(x, &s); return x < -87 ? 0 : s * p + s; }
+INLINE float exp_down(float x) { return x < -87 ? 0 : exp_of(x); }
 
 /* log(1 + a) for a >= 0: of u = 1 + a = 2^n m, m around 1, by the series of artanh, and what u lost in rounding. */
 INLINE float log1plus(float a) {
@@ -56,6 +57,7 @@ INLINE float with_sign(float x, float y) { return copysignf(x, y); }
 #else
 #define EPSILON 2.220446049250313e-16
 INLINE double less1exp(double x) { return expm1(x); }
+INLINE double exp_of(double x) { return exp(x); }
 INLINE double exp_down(double x) { return exp(x); }
 INLINE double log1plus(double a) { return log1p(a); }
 INLINE double root2(double x) { return sqrt(x); }
@@ -68,6 +70,7 @@ INLINE real most(real a, real b) { return a < b ? b : a; }
 
 /* As geometry/hyperbolic/numerics.py: sqrt, of no less than a square of the smallest number that counts. */
 INLINE real length_of(real square) { return root2(most(square, EPSILON * EPSILON)); }
+INLINE real sigmoid_of(real x) { return 1 / (1 + exp_of(least(most(-x, -80), 80))); }
 INLINE real cosh_of(real sinh) { return root2(1 + sinh * sinh); }
 INLINE real sinh_of(real x) { real e = less1exp(x); return (e + e / (e + 1)) / 2; }
 INLINE real asinh_of(real x) {
