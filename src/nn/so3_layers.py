@@ -81,3 +81,10 @@ def balanced_shares(lmax: int) -> np.ndarray:
     """1 / (lmax (2l + 1)) for each component of the degrees 1..lmax: 1 together."""
     degree = component_degrees(lmax).numpy()[1:]
     return 1 / (lmax * (2 * degree + 1))
+
+
+def with_scalars(
+    x: Float[Tensor, "rows components channels"], scalars: Float[Tensor, "rows channels"]
+) -> Float[Tensor, "rows components channels"]:
+    """x, which is used up, with these in the place of degree 0."""
+    return x.index_copy_(1, torch.zeros(1, dtype=torch.long, device=x.device), scalars.to(x.dtype).unsqueeze(1))

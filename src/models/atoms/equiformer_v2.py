@@ -37,7 +37,7 @@ from ...nn.gradient import with_forces
 from ...nn.radial import GaussianBasis
 from ...nn.selfmix import Selfmix
 from ...nn.so2_layers import SO2Linear, orders_of, row_degrees, scaled_orders, truncation_gain
-from ...nn.so3_layers import SeparableLayerNorm, SO3Linear, component_degrees, gated
+from ...nn.so3_layers import SeparableLayerNorm, SO3Linear, component_degrees, gated, with_scalars
 from ...tasks.normalizer import Statistics
 from ...tasks.spec import Spec, Target
 from ...tasks.task import Task
@@ -348,7 +348,7 @@ class EdgeActivation(nn.Module):
         self, x: Float[Tensor, "edges rows channels"], gates: Float[Tensor, "edges gates"]
     ) -> Float[Tensor, "edges rows channels"]:
         if self.on_grid:
-            return torch.cat([silu(gates)[:, None], self.s2_mlp(x).tensor_split([1], 1)[1]], 1)
+            return with_scalars(self.s2_mlp(x), silu(gates))
         return gated(x, gates, row_degrees(self.lmax, self.mmax, dtype=torch.int64, device=x.device))
 
 
@@ -376,7 +376,7 @@ class FeedForward(nn.Module):
         if self.on_grid:
             first, second, third = self.grid
             hidden = third(self.s2_mlp(first(hidden), second.weight.T))
-            return self.linear_out(torch.cat([silu(scalars)[:, None], hidden[:, 1:]], 1))
+            return self.linear_out(with_scalars(hidden, silu(scalars)))
         degree = component_degrees(self.lmax, dtype=torch.int64, device=x.device)
         return self.linear_out(gated(hidden, scalars, degree))
 
