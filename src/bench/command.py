@@ -10,6 +10,7 @@ from .hyperbolic import bench_hyperbolic
 from .operations import DEGREES, bench_operations
 from .scaling import bench_scaling
 from .train import bench_train
+from .train_kernels import bench_train_kernels
 from .train_products import BENCHMARKS, bench_train_products
 
 
@@ -17,6 +18,8 @@ def main(arguments: list[str]) -> None:
     """`bench train …` and `scaling …` time training, `expressivity …` and `hyperbolic …` compare; all else are operations."""
     if arguments[:2] == ["train", "products"]:
         _train_products(arguments[2:])
+    elif arguments[:2] == ["train", "kernels"]:
+        _train_kernels(arguments[2:])
     elif arguments[:1] == ["train"]:
         _train(arguments[1:])
     elif arguments[:1] == ["scaling"]:
@@ -33,7 +36,7 @@ def _train(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         "erlangen bench train",
         description="Molecules/s of EGNN's published configuration, beside a dense EGNN. `erlangen bench train products` "
-        "compares networks that differ in a tensor product.",
+        "compares networks that differ in a tensor product, `erlangen bench train kernels` one network's kernels.",
     )
     parser.add_argument("--data", default="data", help="the folder that holds data sets")
     parser.add_argument("--repetitions", type=int, default=20)
@@ -67,6 +70,22 @@ def _train_products(arguments: list[str]) -> None:
         options.threads,
         options.json,
     )
+
+
+def _train_kernels(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench train kernels",
+        description="Training steps/s and memory of one network with kernels=auto beside kernels=reference.",
+    )
+    parser.add_argument("options", nargs="+", metavar="OPTION", help="as of train.py: model=equiformer data=oc20 …")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    options = parser.parse_args(arguments)
+    if min(options.batch_size, options.threads) < 1 or options.repetitions < 2:
+        raise UserError("bench train kernels: --repetitions takes whole numbers from 2 on, all others from 1 on")
+    bench_train_kernels(options.options, options.batch_size, options.repetitions, options.threads, options.json)
 
 
 def _scaling(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
 """erlangen bench train products: training steps of networks that differ in a tensor product alone, on the same batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -117,10 +117,10 @@ def first_batches(datamodule: DataModule, batch_size: int) -> list[Any]:
     return [train[np.sort(order[k * batch_size : (k + 1) * batch_size])] for k in range(BATCHES)]
 
 
-def prepared(config: dict[str, Any], datamodule: DataModule) -> Paper:
-    """The paper, ready to be trained on the benchmark's task."""
+def prepared(config: dict[str, Any], datamodule: DataModule, batches: Sequence[Any] = ()) -> Paper:
+    """The paper, ready to be trained on the benchmark's task; these batches are what it may calibrate itself with."""
     paper = build_paper(config, datamodule.spec)
-    paper.prepare(datamodule.task, datamodule.statistics(), lambda: iter(()))
+    paper.prepare(datamodule.task, datamodule.statistics(), lambda: iter(batches))
     return paper.train()
 
 
