@@ -171,7 +171,7 @@ def _comparable(case: Case, competitor: Competitor, function: Callable, mode: st
 
 def _smooth(out: Any) -> list[Tensor]:
     """The parts of a result that have derivatives."""
-    return [t for t in (out if isinstance(out, tuple) else (out,)) if is_number(t)]
+    return [t for t in (out if isinstance(out, tuple) else (out,)) if is_number(t) and t.requires_grad]
 
 
 def _random_like(tensors: list[Tensor], seed: int = 0) -> list[Tensor]:
@@ -185,9 +185,14 @@ def _random_like(tensors: list[Tensor], seed: int = 0) -> list[Tensor]:
 
 
 def _error(case: Case, found: Any, true: Any) -> float:
-    """max |error| / max |true|, unless the case has its own measure. Gradients that should vanish count absolutely."""
+    """max |error| / max |true|, unless the case has its own measure. Gradients that should vanish count absolutely.
+
+    Of several results, the largest.
+    """
     if case.compare is not None:
         return case.compare(found, true)
+    if isinstance(true, tuple):
+        return max(_error(case, f, t) for f, t in zip(found, true, strict=True) if is_number(t))
     scale = true.abs().max().item() if true.numel() else 0.0
     return ((found.to(true.dtype) - true).abs().max().item() if true.numel() else 0.0) / (scale or 1.0)
 
