@@ -36,7 +36,7 @@ from ..files.structure import Structure
 
 log = logging.getLogger("erlangen")
 
-VERSION = 1
+VERSION = 2
 """To be raised with every change of the systems, so that old ones are not taken for new ones."""
 SYSTEMS = {"train": 300, **dict.fromkeys(VALIDATION, 40)}
 FRAMES_PER_SYSTEM = 10
@@ -48,7 +48,8 @@ LARGEST_ENERGY, LARGEST_FORCE = 10.0, 50.0
 
 METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
 CATALYSTS = (*((metal,) for metal in METALS), *itertools.combinations(METALS, 2))
-NEW_CATALYSTS = (("Pd",), ("Au",), ("Al", "Pt"), ("Ni", "Pd"), ("Cu", "Au"), ("Cu", "Ag"), ("Pt", "Au"))
+NEW_CATALYSTS = tuple(catalyst for catalyst in CATALYSTS if len(catalyst) == 2 and {"Al", "Au"} & {*catalyst})
+"""All alloys of aluminium or gold, which occur in training as pure metals only."""
 SURFACES = ((fcc111, (2, 2, 4)), (fcc111, (3, 3, 3)), (fcc100, (3, 2, 3)), (fcc110, (2, 2, 4)))
 VACUUM = 10.0
 """Å on either side of a slab."""
@@ -74,7 +75,8 @@ ADSORBATES = {
     "NH3": (("N", "H", "H", "H"), ((0, 0, 0), (0.94, 0, 0.38), (-0.47, 0.814, 0.38), (-0.47, -0.814, 0.38))),
 }
 """Elements and positions in Å, the first atom next to the surface."""
-NEW_ADSORBATES = ("OH", "NO", "CH2", "NH3", "COH", "CHO")
+NEW_ADSORBATES = ("OH", "NO", "OH2", "COH", "CHO", "NOH")
+"""All with oxygen beside hydrogen or nitrogen; in training it is alone or bound to carbon."""
 
 
 class Frame(NamedTuple):

@@ -112,7 +112,9 @@ def test_selfmix_stands_between_attention_and_feed_forward_network() -> None:
 
 def test_without_selfmix_the_start_is_what_it_was() -> None:
     """The parameters that seed 1 drew before there was the option."""
-    built = build_paper(resolved(*compose_config(["model=equiformer_v2", "kernels=reference"])), S2EF)
+    sizes = {"layers": 3, "hidden_channels": 32, "alpha_channels": 16, "radial_basis": 128, "resolution": 10}
+    options = ["model=equiformer_v2", "kernels=reference", *(f"model.{key}={value}" for key, value in sizes.items())]
+    built = build_paper(resolved(*compose_config(options)), S2EF)
     total = sum(p.double().abs().sum().item() for p in built.parameters())
     assert sum(p.numel() for p in built.parameters()) == 479_714
     assert total == pytest.approx(25674.875317624756, rel=1e-9)
