@@ -46,9 +46,16 @@ def forward(x, weight, edge_index, size):
 
 def backward(gradient, args, saved):
     x, weight, edge_index, _ = args
-    by_x = forward(gradient, weight, edge_index.flip(0), len(x))[0] if x.requires_grad else None
-    each = weight.shape[1] == x.shape[1]
-    return [by_x, products(x, gradient, edge_index, each)[0] if weight.requires_grad else None, None]
+    return [*gradients(gradient, x, weight, edge_index, (x.requires_grad, weight.requires_grad)), None]
+
+
+def gradients(gradient, x, weight, edge_index, wanted):
+    """By x and by the weights, those that are wanted, in one pass over edges."""
+    by_x, by_weight = (torch.empty_like(a) if want else None for a, want in zip((x, weight), wanted, strict=True))
+    (source, destination), channels = edge_index.long(), x.shape[1]
+    sizes = len(weight), len(x), channels, weight.shape[1] == channels
+    call("gather_scale_scatter_backward", gradient, x, weight, source, destination, by_x, by_weight, *sizes)
+    return by_x, by_weight
 
 
 def pullback(gradient, args, _):
@@ -58,9 +65,8 @@ def pullback(gradient, args, _):
 
 
 def products(x, y, edge_index, each):
-    out = x.new_empty(edge_index.shape[1], x.shape[1] if each else 1)
-    call("edge_products", y, x, *edge_index.long(), out, len(out), x.shape[1], each)
-    return out, ()
+    weight = x.new_empty(edge_index.shape[1], x.shape[1] if each else 1)
+    return gradients(y, x, weight, edge_index, (False, True))[1], ()
 
 
 def products_backward(gradient, args, saved):

@@ -1,7 +1,5 @@
 """The product of multivectors, blade-major: the bilinear map of Clifford networks (arXiv:2305.11141, arXiv:2305.18415)."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +7,9 @@ from torch import Tensor
 from ..errors import UserError
 from ..geometry.clifford import Signature, blades, product_table, product_terms
 from .compiled import Compiled, no_compiler
+from .geometric_native import Forms
+from .geometric_terms import LEFT, OUT, RIGHT, unrolled
+from .native import native_backend
 from .registry import Backend, Cost, Op, plain, traffic
 from .triton import backend
 
@@ -24,40 +25,6 @@ def geometric_product(
     projective geometric algebra, signature (3, 0, 1), and (2^n, ...) in G(n, 0, 0), signature (n, 0, 0).
     """
     return torch.einsum("ijk,i...,j...->k...", product_table(signature, x.dtype, x.device), x, y)
-
-
-LEFT, RIGHT, OUT = range(3)  # the three places of a term: left factor, right factor, product
-
-
-def _others(place: int) -> tuple[int, int]:
-    """The two other places, in rising order."""
-    first, second = (other for other in (LEFT, RIGHT, OUT) if other != place)
-    return first, second
-
-
-def unrolled(signature: Signature, place: int = OUT) -> Callable:
-    """The sum of sign * left * right * out over all terms, differentiated by the factor at `place`.
-
-    It maps the factors at the other two places to a multivector; with `OUT` it is the product, else a gradient of it.
-    Compiled it is one pass over memory; not compiled it is slower than the dense sum.
-    """
-    first, second = _others(place)
-    by_blade = tuple(
-        tuple((term[first], term[second], term.sign > 0) for term in product_terms(signature) if term[place] == blade)
-        for blade in range(len(blades(signature)))
-    )
-
-    def form(a, b):
-        a, b = a.unbind(0), b.unbind(0)
-        out = []
-        for blade in by_blade:
-            total = torch.zeros_like(a[0])
-            for i, j, positive in blade:
-                total = total + a[i] * b[j] if positive else total - a[i] * b[j]
-            out.append(total)
-        return torch.stack(out)
-
-    return form
 
 
 class Unrolled:
@@ -131,6 +98,7 @@ def example(dtype, device, seed, *, signature=(3, 0, 1), nodes=6, channels=4):
 OP = Op(
     reference=geometric_product,
     backends={
+        "native": native_backend(lambda signature: Forms(signature).forms[OUT], refuses=_too_many),
         "compiled": Backend(Unrolled, missing=no_compiler, refuses=_too_many),
         "reference": Backend(plain(geometric_product), device=None),
         "triton": backend("geometric_product", refuses=_too_many),

@@ -1,7 +1,9 @@
 """Graphs over atoms: complete, or within a cutoff, in molecules and in periodic cells."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise, starmap
+from threading import local
 from typing import NamedTuple
 
 import numpy as np
@@ -10,19 +12,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import UserError
+from .native import call, no_compiler
 from .registry import FLOATS, Backend, Cost, Op, traffic
 from .segment import rowptr_of
 
 SHELL = 0.01  # width of a shell of neighbours, in the unit of the positions (Angstrom)
 FEW = 25  # atoms of a molecule up to which looking at all pairs is faster than a call of vesin (measured)
 CHUNK = 1 << 22  # candidate pairs that the reference looks at in one go
+_OF_THREAD = local()  # searches of vesin, by cutoff and number of threads
 
 
 class Neighbors(NamedTuple):
     """A graph over atoms.
 
     edge_index (2, edges): row 0 the source j, row 1 the destination i, sorted by destination.
-    offset (edges, 3): how many cells the source's image lies away from the source; whole numbers.
+    offset (edges, 3): how many cells the source's image lies away from the source; int32.
     vector (edges, 3): from i to that image of j, x_j - x_i + offset cell; differentiable in positions and cell.
     """
 
@@ -105,7 +109,10 @@ def _with(search, pos, ptr, cell, pbc, cutoff, max_neighbors, strict) -> Neighbo
 def _edges(search, pos, ptr, cell, pbc, cutoff, max_neighbors, strict) -> tuple[Tensor, Tensor, Tensor]:
     if cutoff is None:
         edge_index = complete_graph(ptr)
-        offset, vector = edge_index.new_zeros(edge_index.shape[1], 3), edge_vectors(pos.double(), edge_index)
+        offset, vector = (
+            edge_index.new_zeros(edge_index.shape[1], 3, dtype=torch.int32),
+            edge_vectors(pos.double(), edge_index),
+        )
     else:
         if cell is not None and pbc is None:
             pbc = cell.new_ones(len(cell), 3, dtype=torch.bool)
@@ -170,7 +177,7 @@ def _all_pairs(pos, ptr, cell, pbc, cutoff, dtype) -> tuple[Tensor, Tensor, Tens
         edges.append(torch.stack([source, destination]))
         offsets.append(n + (wraps[destination] - wraps[source]).long())
         vectors.append(vector[other].to(dtype))
-    return torch.cat(edges, 1), torch.cat(offsets), torch.cat(vectors)
+    return torch.cat(edges, 1), torch.cat(offsets).int(), torch.cat(vectors)
 
 
 def _images(reach: Tensor, images: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,24 +203,48 @@ def _vesin(pos, ptr, cell, pbc, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     """One call of vesin for each graph; its first atom is the centre, our destination. Small molecules need no search."""
     if cell is None and int((ptr.diff() ** 2).sum()) <= FEW * len(pos):
         return _near_pairs(pos, ptr, cutoff, dtype)
-
-    from vesin import NeighborList
-
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=torch.get_num_threads())
     points, bounds = pos.double().numpy(), ptr.tolist()
     boxes = np.zeros((len(bounds) - 1, 3, 3)) if cell is None else cell.double().numpy()
     periodic = np.zeros((len(bounds) - 1, 3), bool) if cell is None else pbc.numpy()
     found = [
-        search.compute(points[begin:end], boxes[graph], periodic[graph], quantities="PSD")
-        for graph, (begin, end) in enumerate(pairwise(bounds))
+        search.compute(points[begin:end], box, repeats, quantities="PSD", copy=False)
+        for search, (begin, end), box, repeats in zip(
+            _searches(cutoff, len(boxes)), pairwise(bounds), boxes, periodic, strict=True
+        )
     ]
     ends = np.cumsum([0, *(len(vectors) for _, _, vectors in found)])
-    edge_index, offset = np.empty((2, ends[-1]), np.int64), np.empty((ends[-1], 3), np.int64)
-    vector = torch.empty(ends[-1], 3, dtype=dtype)
-    for start, of_graph, (pairs, offsets, vectors) in zip(bounds, starmap(slice, pairwise(ends)), found, strict=False):
-        np.add(pairs.view(np.int64).T[::-1], start, out=edge_index[:, of_graph])
-        offset[of_graph], vector.numpy()[of_graph] = offsets, vectors
-    return torch.from_numpy(edge_index), torch.from_numpy(offset), vector
+    edge_index = torch.empty(2, ends[-1], dtype=torch.int64)
+    offset, vector = torch.empty(ends[-1], 3, dtype=torch.int32), torch.empty(ends[-1], 3, dtype=dtype)
+    order = _order_in_c if _in_c() else _order_in_numpy
+    for first, edges, of_graph in zip(pairwise(bounds), found, starmap(slice, pairwise(ends)), strict=True):
+        order(*first, *map(torch.from_numpy, edges), edge_index[:, of_graph], offset[of_graph], vector[of_graph])
+    return edge_index, offset, vector
+
+
+_in_c = cache(lambda: no_compiler() is None)
+
+
+def _order_in_c(first, end, pairs, shifts, vectors, edge_index, offset, vector) -> None:
+    """A graph's edges by destination, then by source, into arrays of all graphs; the graph's atoms are `first` to `end`."""
+    call("order_edges", vector, vectors, pairs, shifts, *edge_index, offset, len(pairs), end - first, first)
+
+
+def _order_in_numpy(first, end, pairs, shifts, vectors, edge_index, offset, vector) -> None:
+    pairs = pairs.long()
+    order = torch.from_numpy(np.lexsort(pairs.T.flip(0).numpy()))
+    edge_index[:] = pairs[order].T.flip(0) + first
+    offset[:], vector[:] = shifts[order], vectors[order]
+
+
+def _searches(cutoff: float, graphs: int) -> list:
+    """A search of vesin for each graph, in whose memory the result stays until it is used again; in each thread others."""
+    from vesin import NeighborList
+
+    threads = torch.get_num_threads()
+    kept = _OF_THREAD.__dict__.setdefault((cutoff, threads), [])
+    while len(kept) < graphs:
+        kept.append(NeighborList(cutoff=cutoff, full_list=True, sorted=False, n_threads=threads))
+    return kept[:graphs]
 
 
 def _near_pairs(pos, ptr, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,7 +253,8 @@ def _near_pairs(pos, ptr, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     vector = edge_vectors(pos.double(), edge_index)
     near = vector.square().sum(1) < cutoff**2
     edge_index = edge_index[:, near]
-    return edge_index, edge_index.new_zeros(edge_index.shape[1], 3), vector[near].to(dtype)
+    offset = edge_index.new_zeros(edge_index.shape[1], 3, dtype=torch.int32)
+    return edge_index, offset, vector[near].to(dtype)
 
 
 def with_vesin(
@@ -240,7 +272,8 @@ def check(pos, ptr, cell=None, pbc=None, *, cutoff, max_neighbors=None, strict=F
         raise UserError(f"neighbor_list: positions {tuple(pos.shape)}; give (atoms, 3)")
     if pos.device.type == "meta":
         raise UserError("neighbor_list: edges depend on positions, of which the meta device has none; give the edges")
-    if ptr.ndim != 1 or graphs < 0 or ptr[0] != 0 or ptr[-1] != len(pos) or bool((ptr.diff() < 0).any()):
+    bounds = ptr.numpy(force=True)  # which takes a fraction of torch's time for so few numbers
+    if ptr.ndim != 1 or graphs < 0 or bounds[0] != 0 or bounds[-1] != len(pos) or (bounds[1:] < bounds[:-1]).any():
         raise UserError(f"neighbor_list: ptr must rise from 0 to the number of atoms, {len(pos)}; give batch.ptr")
     if not bool(pos.isfinite().all()):
         raise UserError("neighbor_list: a position is not finite; look at the data, or at a diverging model")
@@ -260,13 +293,13 @@ def _check_cell(graphs: int, cell: Tensor | None, pbc: Tensor | None, cutoff: fl
         raise UserError(f"neighbor_list: cell must be ({graphs}, 3, 3) and pbc ({graphs}, 3), one for each graph")
     if cutoff is None:
         raise UserError("neighbor_list: complete graphs of periodic structures are infinite; give a cutoff")
-    periodic = torch.ones_like(cell[..., 0], dtype=torch.bool) if pbc is None else pbc
-    vectors = cell.detach().double() * periodic.unsqueeze(-1)
-    lengths = vectors.norm(dim=2).masked_fill(~periodic, 1)
-    unit = vectors / lengths.unsqueeze(-1)
-    # The squared volume that the periodic unit vectors span; a comparison with NaN is False.
-    volume2 = torch.linalg.det(unit @ unit.mT + torch.diag_embed((~periodic).double()))
-    if not bool((volume2 > 1e-12).all()):
+    vectors = cell.detach().double().numpy(force=True)
+    periodic = np.ones((graphs, 3), bool) if pbc is None else pbc.numpy(force=True)
+    with np.errstate(all="ignore"):  # a comparison with NaN is False
+        unit = vectors * (periodic / np.where(periodic, np.linalg.norm(vectors, axis=2), 1))[..., None]
+        # the squared volume that the periodic unit vectors span
+        volume2 = np.linalg.det(unit @ unit.swapaxes(1, 2) + np.eye(3) * ~periodic[:, None])
+    if not (volume2 > 1e-12).all():
         raise UserError(
             "neighbor_list: a cell has no volume along its periodic directions; give lattice vectors or pbc"
         )

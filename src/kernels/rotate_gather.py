@@ -15,7 +15,7 @@ from .m_layout import (
     static,
     to_edge_frame,
 )
-from .native import REAL, no_compiler
+from .native import native_backend
 from .registry import Backend, Cost, Op, plain, traffic
 from .rotate_native import Rotations
 from .triton import backend
@@ -58,9 +58,7 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=8, lmax=3, mmax=
 OP = Op(
     reference=rotate_gather,
     backends={
-        "native": Backend(
-            lambda **spec: Rotations(**spec).gather, device=("cpu",), dtypes=tuple(REAL), missing=no_compiler
-        ),
+        "native": native_backend(lambda **spec: Rotations(**spec).gather),
         "compiled": compiled(rotate_gather),
         "reference": Backend(plain(rotate_gather), device=None),
         "triton": backend("rotate_gather"),

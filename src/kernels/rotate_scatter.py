@@ -17,7 +17,7 @@ from .m_layout import (
     rotation_flop,
     static,
 )
-from .native import REAL, no_compiler
+from .native import native_backend
 from .registry import Backend, Cost, Op, plain, traffic
 from .rotate_native import Rotations
 from .segment import segment_sum
@@ -65,9 +65,7 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=8, lmax=3, mmax=
 OP = Op(
     reference=rotate_scatter,
     backends={
-        "native": Backend(
-            lambda **spec: Rotations(**spec).scatter, device=("cpu",), dtypes=tuple(REAL), missing=no_compiler
-        ),
+        "native": native_backend(lambda **spec: Rotations(**spec).scatter),
         "compiled": compiled(rotate_scatter),
         "reference": Backend(plain(rotate_scatter), device=None),
         "triton": backend("rotate_scatter"),

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..geometry.s2grid import from_grid_matrix, to_grid_matrix, truncated_components
 from ..geometry.tables import constant_table
 from .m_layout import check_orders, m_rows
-from .native import REAL, Native, call, no_compiler
+from .native import Native, call, native_backend
 from .registry import FLOATS, Backend, Cost, Op, traffic
 from .s2_activation import DECAY
 
@@ -310,7 +310,7 @@ def example(dtype, device, seed, *, rows=5, channels=3, lmax=3, mmax=2, resoluti
 OP = Op(
     reference=s2_mlp,
     backends={
-        "native": Backend(build_native, device=("cpu",), dtypes=tuple(REAL), missing=no_compiler),
+        "native": native_backend(build_native),
         "blocked": Backend(build_blocked, device=("cpu",), dtypes=FLOATS[:2]),
     },
     check=check,

@@ -1,4 +1,4 @@
-"""The geometric product: symmetry under versors, known algebras, and the compiled form against the dense one."""
+"""The geometric product: symmetry under versors, known algebras, and the compiled form against the dense one, loops in C."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ import torch
 from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.clifford import blades, grade_involution, reverse
-from erlangen.kernels.geometric_product import unrolled
+from erlangen.kernels import native
+from erlangen.kernels.geometric_terms import unrolled
 
 SIGNATURES = [(3, 0, 1), (2, 0, 0), (3, 0, 0), (5, 0, 0), (3, 1, 0)]
 
@@ -95,16 +96,38 @@ def test_the_compiled_product_of_the_smallest_algebra(generator):
     assert compiled(x[:, :0], y[:, :0]).shape == (2, 0, 2)
 
 
-@pytest.mark.slow
+FAST = [
+    pytest.param("compiled", marks=pytest.mark.slow),
+    pytest.param("native", marks=pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")),
+]
+
+
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("signature", [(3, 0, 1), (3, 0, 0)])
-def test_the_compiled_product_takes_any_trailing_shape_and_is_differentiable_twice(generator, signature):
-    compiled = product(signature, "compiled")
+def test_fast_products_take_any_trailing_shape_and_are_differentiable_twice(generator, signature, backend):
+    fast = product(signature, backend)
     for shape in ((), (5,), (3, 4), (2, 3, 4), (0, 4)):
         x, y = (randn(generator, signature, *shape).requires_grad_() for _ in range(2))
-        torch.testing.assert_close(compiled(x, y), product(signature)(x, y))
+        torch.testing.assert_close(fast(x, y), product(signature)(x, y))
     x, y = (randn(generator, signature, 2).requires_grad_() for _ in range(2))
-    assert torch.autograd.gradcheck(compiled, (x, y), fast_mode=True)
-    assert torch.autograd.gradgradcheck(compiled, (x, y), fast_mode=True)
+    assert torch.autograd.gradcheck(fast, (x, y), fast_mode=True)
+    assert torch.autograd.gradgradcheck(fast, (x, y), fast_mode=True)
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+@pytest.mark.parametrize("columns", [2**18, 2**18 + 16, 2**18 + 5])
+def test_the_product_in_c_of_more_than_caches_hold(generator, columns):
+    x, y = (randn(generator, (2, 0, 1), columns).float() for _ in range(2))
+    whole = product((2, 0, 1), "native")(x, y)
+    parts = [product((2, 0, 1), "native")(a, b) for a, b in zip(x.split(1000, 1), y.split(1000, 1), strict=True)]
+    assert torch.equal(whole, torch.cat(parts, 1))
+
+
+def test_the_product_in_c_is_not_written_out_for_too_many_generators(generator):
+    x = randn(generator, (6, 0, 0), 1)
+    with pytest.raises(UserError, match="at most 5 generators"):
+        product((6, 0, 0), "native")(x, x)
+    assert product((6, 0, 0), "auto")(x, x).shape == x.shape
 
 
 def test_nothing_in_nothing_out():

@@ -7,8 +7,10 @@ import torch
 
 from erlangen import kernels
 from erlangen.errors import UserError
+from erlangen.kernels import native
 from erlangen.kernels import neighbor_list as module
 from erlangen.kernels.neighbor_list import complete_graph, edge_vectors
+from erlangen.kernels.registry import find
 
 BACKENDS = ["reference", "vesin"]
 PTR = torch.tensor([0, 5, 5, 6, 14])
@@ -263,3 +265,13 @@ def test_directions_that_do_not_repeat_need_no_lattice_vector(backend):
     assert found == full
     assert {n for *_, n in found} == {0}
     assert len(found) == 22
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+def test_edges_have_one_order_with_and_without_a_compiler(monkeypatch) -> None:
+    args, spec = find("neighbor_list").example(torch.float64, "cpu", 3, atoms=60)
+    in_c = kernels.get("neighbor_list", "vesin", **spec)(*args)
+    monkeypatch.setattr(module, "_in_c", lambda: False)
+    in_numpy = kernels.get("neighbor_list", "vesin", **spec)(*args)
+    assert all(map(torch.equal, in_c, in_numpy))
+    assert (in_c.edge_index.flip(0).T.diff(dim=0).sign() @ torch.tensor([2, 1]) >= 0).all()

@@ -24,8 +24,8 @@ def randn(generator, *shape):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def op(name):
-    return kernels.get(name, "reference")
+def op(name, backend="reference"):
+    return kernels.get(name, backend)
 
 
 def test_a_segment_sum_is_the_sum_of_its_rows(generator, index):
@@ -76,15 +76,24 @@ def test_attention_is_each_nodes_weighted_mean(generator, index):
         torch.testing.assert_close(out[node], (weight * values[mine]).sum(0))
 
 
-@pytest.mark.parametrize("columns", [1, 5])
-def test_gather_scale_scatter_is_a_product_with_the_weighted_adjacency(generator, index, columns):
-    x, weight = randn(generator, 9, 5), randn(generator, EDGES, columns)
-    source = torch.randint(9, (EDGES,), generator=generator)
-    out = op("gather_scale_scatter")(x, weight, torch.stack([source, index]), NODES)
-    for channel in range(5):
-        adjacency = torch.zeros(NODES, 9, dtype=torch.float64)
-        adjacency.index_put_((index, source), weight[:, channel % columns], accumulate=True)
-        torch.testing.assert_close(out[:, channel], adjacency @ x[:, channel])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    ("backend", "channels"),
+    [("reference", 5), *(pytest.param("native", c, marks=needs_c) for c in (1, 5, 16, 32, 40, 64, 130))],
+)
+def test_gather_scale_scatter_is_a_product_with_the_weighted_adjacency(generator, index, backend, channels, shared):
+    """With its gradients: those of x by the transposed matrix, those of weights by pairs of rows; in any order of edges."""
+    x, weight = randn(generator, 9, channels), randn(generator, EDGES, 1 if shared else channels)
+    source, index = torch.randint(9, (EDGES,), generator=generator), index.flip(0)
+    x, weight = x.requires_grad_(), weight.requires_grad_()
+    out = op("gather_scale_scatter", backend)(x, weight, torch.stack([source, index]), NODES)
+    adjacency = torch.zeros(NODES, 9, channels, dtype=torch.float64)
+    adjacency = adjacency.index_put((index, source), weight.expand(-1, channels), accumulate=True)
+    expected = torch.einsum("ijc,jc->ic", adjacency, x)
+    torch.testing.assert_close(out, expected)
+    gradient = randn(generator, NODES, channels)
+    for ours, true in zip(*(torch.autograd.grad(y, (x, weight), gradient) for y in (out, expected)), strict=True):
+        torch.testing.assert_close(ours, true)
 
 
 @pytest.mark.parametrize("name", ["segment_sum", "segment_softmax", "segment_attention", "gather_scale_scatter"])

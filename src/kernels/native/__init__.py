@@ -1,8 +1,8 @@
 """Backends in C, for loops on a CPU that torch's operations and its compiler leave slow.
 
 All files of this folder are compiled together, once for each dtype, by the system's C compiler at the first call of an
-operation, for the processor at hand; what comes out is kept in the user's cache. A function is written for numbers of the
-type `real`, and `call` runs it with tensors as pointers.
+operation, for the processor at hand; what comes out is kept in the user's cache. So are loops that Python writes out for one
+spec. A function is written for numbers of the type `real`, and `call` runs it with tensors as pointers.
 """
 
 import ctypes
@@ -24,13 +24,19 @@ from ..registry import Backend
 
 REAL = {torch.float32: "float", torch.float64: "double"}
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+FOLDER = Path(__file__).parent
 EXTRAS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=native",), ())
 """What compilers have or lack; the first that works is taken."""
 
 
 def native(*functions: Callable) -> Backend:
     """The backend `native` of an operation, for CPUs, of the functions that `Native` takes."""
-    return Backend(lambda **spec: Native(*functions, **spec), ("cpu",), tuple(REAL), missing=no_compiler)
+    return native_backend(lambda **spec: Native(*functions, **spec))
+
+
+def native_backend(build: Callable, **restrictions: Any) -> Backend:
+    """The same, of what `build` makes of a spec."""
+    return Backend(build, ("cpu",), tuple(REAL), missing=no_compiler, **restrictions)
 
 
 def no_compiler() -> str | None:
@@ -122,13 +128,14 @@ def _contiguous(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_contiguous() else tensor.contiguous().requires_grad_(tensor.requires_grad)
 
 
-def call(function: str, *args: Tensor | float | int | bool | None) -> None:
+def call(function: str, *args: Tensor | float | int | bool | None, source: str = "") -> None:
     """Run a C function: tensors and None are pointers, ints int64_t, floats double; the number of threads comes last.
 
-    The first tensor's dtype is that of all numbers.
+    The first tensor's dtype is that of all numbers. The function is in this folder, or in `source`, a text that may include
+    this folder's headers.
     """
     dtype = next(a.dtype for a in args if isinstance(a, Tensor))
-    getattr(library(dtype), function)(*map(_argument, args), ctypes.c_int64(torch.get_num_threads()))
+    getattr(library(dtype, source), function)(*map(_argument, args), ctypes.c_int64(torch.get_num_threads()))
 
 
 def _argument(value: Any) -> Any:
@@ -138,29 +145,31 @@ def _argument(value: Any) -> Any:
 
 
 @functools.cache
-def library(dtype: torch.dtype) -> ctypes.CDLL:
-    """The compiled functions for numbers of this dtype. Raises UserError where the compiler fails."""
-    sources = sorted(Path(__file__).parent.glob("*.[ch]"))
-    name = compiler()
+def library(dtype: torch.dtype, source: str = "") -> ctypes.CDLL:
+    """The compiled functions of this folder or of `source`, for numbers of this dtype. Raises UserError if that fails."""
+    name, texts = compiler(), [path.read_text() for path in sorted(FOLDER.glob("*.h" if source else "*.[ch]"))]
     version = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout
-    parts = [version, _processor(), REAL[dtype], *FLAGS, *map(str, EXTRAS), *(path.read_text() for path in sources)]
+    parts = [version, _processor(), REAL[dtype], *FLAGS, *map(str, EXTRAS), *texts, source]
     path = _cache() / f"native-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:16]}.so"
     if not path.exists():
-        _compile(name, [str(source) for source in sources if source.suffix == ".c"], REAL[dtype], path)
+        _compile(name, source, REAL[dtype], path)
     return ctypes.CDLL(str(path))
 
 
-def _compile(name: str, sources: list[str], real: str, path: Path) -> None:
+def _compile(name: str, source: str, real: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder, path.name)
+        made, text = Path(folder, path.name), Path(folder, "source.c")
+        text.write_text(source)
+        sources = [text] if source else sorted(FOLDER.glob("*.c"))
         for extra in EXTRAS:
-            command = [name, *FLAGS, *extra, f"-DREAL={real}", f"-DREAL_IS_{real.upper()}", *sources, "-lm"]
-            result = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
+            options = [*FLAGS, *extra, f"-I{FOLDER}", f"-DREAL={real}", f"-DREAL_IS_{real.upper()}"]
+            command = [name, *options, *map(str, sources), "-lm", "-o", str(made)]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode == 0:
                 made.replace(path)  # at once, since other processes look for it too
                 return
     reason = next((line for line in result.stderr.splitlines() if "error" in line), f"exit {result.returncode}")
-    raise UserError(f"native: {name} cannot compile {sources[0]} ({reason}); use kernels=reference")
+    raise UserError(f"native: {name} cannot compile {sources[0].name} ({reason}); use kernels=reference")
 
 
 def _processor() -> str:

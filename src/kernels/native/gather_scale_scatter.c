@@ -1,52 +1,105 @@
-/* Messages along edges, without a tensor of messages: see kernels/gather_scale_scatter.py. */
-#include "real.h"
+/* Messages along edges, without a tensor of messages: see kernels/gather_scale_scatter.py.
 
-/* y += w x of one edge, with a weight for each channel (`each` is 1) or one for all (0). */
-INLINE void add_message(int64_t channels, real *y, const real *x, const real *w, int64_t each) {
-    if (each) {
-#pragma omp simd
-        for (int64_t k = 0; k < channels; k++) y[k] += w[k] * x[k];
-    } else {
-        add(y, w[0], x, channels);
+   Registers keep up to BLOCK lanes of a row while the edges that follow each other have the same destination. */
+#include "lanes.h"
+
+#define BLOCK 8
+
+/* The same loop for a width that the compiler knows, and then keeps in registers, or for any. */
+#define FOR_WIDTH(width, function, ...)                          \
+    if (width == LANES) function(LANES, __VA_ARGS__);            \
+    else if (width == 2 * LANES) function(2 * LANES, __VA_ARGS__); \
+    else if (width == 4 * LANES) function(4 * LANES, __VA_ARGS__); \
+    else if (width == BLOCK * LANES) function(BLOCK * LANES, __VA_ARGS__); \
+    else function(width, __VA_ARGS__);
+
+typedef struct {
+    const int64_t *from, *to;
+    int64_t edges, channels, each; /* each: a weight for each channel (1), or one for all (0) */
+} graph;
+
+/* Weights of `width` channels of an edge that begin at channel c. */
+INLINE lanes weights(const real *weight, const graph *g, int64_t e, int64_t c, int64_t left) {
+    return g->each ? load(weight + e * g->channels + c, left) : weight[e] + (lanes){0};
+}
+
+/* Sums at the destinations first to end, of channels c to c + width. */
+INLINE void messages(int64_t width, const graph *g, const real *x, const real *weight, real *out, int64_t c, int64_t first,
+                     int64_t end) {
+    lanes sums[BLOCK];
+    real *row = 0;
+    for (int64_t e = 0; e < g->edges; e++) {
+        if (g->to[e] < first || g->to[e] >= end) continue;
+        real *mine = out + g->to[e] * g->channels + c;
+        if (mine != row) {
+            for (int64_t i = 0; row && i < width; i += LANES) store(row + i, sums[i / LANES], width - i);
+            for (int64_t i = 0; i < width; i += LANES) sums[i / LANES] = load(mine + i, width - i);
+            row = mine;
+        }
+        const real *source = x + g->from[e] * g->channels + c;
+        for (int64_t i = 0; i < width; i += LANES)
+            sums[i / LANES] += weights(weight, g, e, c + i, width - i) * load(source + i, width - i);
     }
+    for (int64_t i = 0; row && i < width; i += LANES) store(row + i, sums[i / LANES], width - i);
 }
 
 /* Every thread has destinations of its own, and takes their edges in order: sums don't depend on how many threads there are. */
-INLINE void messages(int64_t channels, const real *x, const real *weight, const int64_t *from, const int64_t *to, real *out,
-                     int64_t edges, int64_t size, int64_t each, int64_t part, int64_t parts) {
-    int64_t first = size * part / parts, end = size * (part + 1) / parts, width = each ? channels : 1;
-    memset(out + first * channels, 0, (end - first) * channels * sizeof(real));
-    for (int64_t e = 0; e < edges; e++)
-        if (to[e] >= first && to[e] < end)
-            add_message(channels, out + to[e] * channels, x + from[e] * channels, weight + e * width, each);
-}
-
-void gather_scale_scatter(const real *x, const real *weight, const int64_t *from, const int64_t *to, real *out,
-                          int64_t edges, int64_t size, int64_t channels, int64_t each, int64_t threads) {
+void gather_scale_scatter(const real *x, const real *weight, const int64_t *from, const int64_t *to, real *out, int64_t edges,
+                          int64_t size, int64_t channels, int64_t each, int64_t threads) {
+    graph g = {from, to, edges, channels, each};
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++)
-        FOR_CHANNELS(channels, messages, x, weight, from, to, out, edges, size, each, part, threads)
-}
-
-INLINE void products(int64_t channels, const real *gradient, const real *x, const int64_t *from, const int64_t *to,
-                     real *by_weight, int64_t each, int64_t first, int64_t end) {
-    for (int64_t e = first; e < end; e++) {
-        const real *g = gradient + to[e] * channels, *row = x + from[e] * channels;
-        if (each) {
-            real *by = by_weight + e * channels;
-#pragma omp simd
-            for (int64_t k = 0; k < channels; k++) by[k] = g[k] * row[k];
-        } else {
-            by_weight[e] = dot(g, row, channels);
+    for (int64_t part = 0; part < threads; part++) {
+        int64_t first = size * part / threads, end = size * (part + 1) / threads;
+        memset(out + first * channels, 0, (end - first) * channels * sizeof(real));
+        for (int64_t c = 0; c < channels; c += BLOCK * LANES) {
+            int64_t width = least_count(BLOCK * LANES, channels - c);
+            FOR_WIDTH(width, messages, &g, x, weight, out, c, first, end)
         }
     }
 }
 
-/* The gradient by the weights; that by x is the same operation with sources and destinations exchanged. */
-void edge_products(const real *gradient, const real *x, const int64_t *from, const int64_t *to, real *by_weight, int64_t edges,
-                   int64_t channels, int64_t each, int64_t threads) {
+/* What edges from the sources first to end give back to them (by_x) and to their weights (by_weight), if asked for. */
+INLINE void gradients(int64_t width, const graph *g, const real *gradient, const real *x, const real *weight, real *by_x,
+                      real *by_weight, int64_t c, int64_t first, int64_t end, int past) {
+    lanes at_end[BLOCK];
+    int64_t current = -1;
+    for (int64_t e = 0; e < g->edges; e++) {
+        int64_t from = g->from[e] * g->channels + c;
+        if (g->from[e] < first || g->from[e] >= end) continue;
+        if (g->to[e] != current) {
+            current = g->to[e];
+            for (int64_t i = 0; i < width; i += LANES)
+                at_end[i / LANES] = load(gradient + current * g->channels + c + i, width - i);
+        }
+        if (by_x)
+            for (int64_t i = 0; i < width; i += LANES)
+                store(by_x + from + i, load(by_x + from + i, width - i) + weights(weight, g, e, c + i, width - i) * at_end[i / LANES],
+                      width - i);
+        if (!by_weight) continue;
+        lanes product = {0};
+        for (int64_t i = 0; i < width; i += LANES) {
+            lanes here = at_end[i / LANES] * load(x + from + i, width - i);
+            if (!g->each) product += here;
+            else if (width - i >= LANES) put(by_weight + e * g->channels + c + i, here, past);
+            else store(by_weight + e * g->channels + c + i, here, width - i);
+        }
+        if (!g->each) by_weight[e] = (c ? by_weight[e] : 0) + sum_of(product);
+    }
+}
+
+/* Every thread has sources of its own, and takes their edges in order. */
+void gather_scale_scatter_backward(const real *gradient, const real *x, const real *weight, const int64_t *from,
+                                   const int64_t *to, real *by_x, real *by_weight, int64_t edges, int64_t size,
+                                   int64_t channels, int64_t each, int64_t threads) {
+    graph g = {from, to, edges, channels, each};
+    int past = can_put_past(by_weight, edges * channels) && channels % LANES == 0;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++)
-        FOR_CHANNELS(channels, products, gradient, x, from, to, by_weight, each, edges * part / threads,
-                     edges * (part + 1) / threads)
+    for (int64_t part = 0; part < threads; part++) {
+        int64_t first = size * part / threads, end = size * (part + 1) / threads;
+        if (by_x) memset(by_x + first * channels, 0, (end - first) * channels * sizeof(real));
+        for (int64_t c = 0; c < channels; c += BLOCK * LANES) {
+            int64_t width = least_count(BLOCK * LANES, channels - c);
+            FOR_WIDTH(width, gradients, &g, gradient, x, weight, by_x, by_weight, c, first, end, past)
+        }
+    }
 }

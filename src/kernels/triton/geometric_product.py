@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...geometry.clifford import Signature, blades, product_terms
-from ..geometric_product import LEFT, OUT, RIGHT
+from ..geometric_terms import LEFT, OUT, RIGHT
 from .launch import accumulator, jit, tuned
 
 
