@@ -53,6 +53,7 @@ GOALS = (
     Goal("geometric_product", "reference", 15.0, within="G(3, 0, 1)"),
     Goal("geometric_product", "x + y", 1.5, within="G(3, 0, 1)", mode=FORWARD, at_most=True),
     Goal("vandermonde", "reference", 15.0),
+    # Not a weight a channel: to read it twice and to write its gradient alone takes memory a sixth of the reference's time.
     Goal("gather_scale_scatter", "reference", 8.0, within="one weight an edge"),
     Goal("segment_softmax", "PyG", 1.8),
     Goal("neighbor_list", "ase", 15.0, mode=FORWARD),

@@ -8,9 +8,11 @@ from ..errors import UserError
 from . import edge_rows
 from .compiled import compiled
 from .m_layout import check_convolution, degrees, example_edges, from_edge_frame, rotation_flop, static, to_edge_frame
+from .native import native
 from .registry import Backend, Cost, Op, plain, traffic
 from .segment import segment_sum
 from .so2 import pairs, so2_diagonal
+from .so2_native import backward, forward
 from .triton import backend
 
 
@@ -77,6 +79,7 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=8, lmax=2, mmax=
 OP = Op(
     reference=so2_depthwise,
     backends={
+        "native": native(so2_depthwise, forward, backward),
         "compiled": compiled(by_rows),
         "reference": Backend(plain(so2_depthwise), device=None),
         "triton": backend("so2_depthwise"),

@@ -15,8 +15,8 @@ from ...kernels import cg_product, so2
 from ..case import Competitor, torch_compiled
 
 INSTALLED = find_spec("e3nn") is not None
-COMPILED = 2
-"""The degree up to which e3nn's convolutions are compiled, too: at L = 4 that takes longer than all the rest together."""
+COMPILED = {"D given": 2, "end to end": 4}
+"""The degree up to which e3nn's convolutions are compiled, too: at L = 4 that takes five minutes, at L = 6 far longer."""
 PLAIN = {"irrep_normalization": "none", "path_normalization": "none", "internal_weights": False}
 
 
@@ -157,7 +157,7 @@ def _convolutions(kind: str, product: Callable, lmax: int, channels: int, prepar
         weights=fewer * per_path,
         remark="fewer paths",
     )
-    return [*eager_and_compiled(published)[: 1 + (lmax <= COMPILED)], *eager_and_compiled(same)[:1]]
+    return [*eager_and_compiled(published)[: 1 + (lmax <= COMPILED["D given"])], *eager_and_compiled(same)[:1]]
 
 
 def end_to_end(lmax: int, channels: int, with_2l: bool) -> list[Competitor]:
@@ -185,7 +185,7 @@ def end_to_end(lmax: int, channels: int, with_2l: bool) -> list[Competitor]:
         weights=len(kept) * channels,
         remark="fewer paths",
     )
-    return eager_and_compiled(published)[: 1 + (lmax <= COMPILED)]
+    return eager_and_compiled(published)[: 1 + (lmax <= COMPILED["end to end"])]
 
 
 def channelwise(lmax: int, channels: int) -> list[Competitor]:

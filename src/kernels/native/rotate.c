@@ -45,10 +45,7 @@ INLINE void products(const frame *s, const real *y, const real *x, real *by_D) {
             for (int64_t k = 0; k < row[2]; k++)
                 sums[row[0] + k] += value * load(x + (row[1] + k) * s->channels + c, s->channels - c);
         }
-    for (int64_t i = 0; i < s->packed; i++) {
-        by_D[i] = 0;
-        for (int64_t j = 0; j < LANES; j++) by_D[i] += sums[i][j];
-    }
+    for (int64_t i = 0; i < s->packed; i++) by_D[i] = sum_of(sums[i]);
 }
 
 void rotate_gather(const real *x, const real *D, const int64_t *node, const int64_t *table, real *y, int64_t edges,
