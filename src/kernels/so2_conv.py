@@ -17,7 +17,9 @@ from .m_layout import (
     static,
     to_edge_frame,
 )
+from .native import native_backend
 from .registry import Cost, Op, traffic
+from .rotate_native import Rotations
 from .segment import segment_sum
 from .so2 import pairs, places_of_radial, radial_of_row, radial_rows, so2_blocks, so2_linear
 
@@ -67,6 +69,24 @@ def by_rows(
     return segment_sum(torch.stack(edge_rows.turned_back(message, D, lmax, mmax), 1), destination, size)
 
 
+class AroundLoops:
+    """The same with loops in C on the way there and back, around the library's matrix products."""
+
+    def __init__(self, lmax: int, mmax: int):
+        self.lmax, self.mmax, self.rotations = lmax, mmax, Rotations(lmax, mmax)
+
+    def __call__(self, x: Tensor, edge_index: Tensor, D: Tensor, radial: Tensor, weight: Tensor, size: int) -> Tensor:
+        source, destination = edge_index
+        n = degrees(self.lmax, self.mmax)
+        h = self.rotations.gather(x, source, D).split([k * (2 if m else 1) for m, k in enumerate(n)], 1)
+        scaled = [
+            (rows.unflatten(1, (-1, k)) * scale.unsqueeze(1)).flatten(1)
+            for rows, scale, k in zip(h, radial.split(n, 1), n, strict=True)
+        ]
+        message = torch.cat(so2_blocks(scaled, weight, self.lmax, self.mmax), 1).unflatten(1, (-1, weight.shape[2]))
+        return self.rotations.scatter(message, destination, D, size)
+
+
 def check(
     x: Tensor, edge_index: Tensor, D: Tensor, radial: Tensor, weight: Tensor, size: int, *, lmax: int, mmax: int
 ) -> None:
@@ -111,4 +131,10 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=4, lmax=2, mmax=
     return args, {"lmax": lmax, "mmax": mmax}
 
 
-OP = Op(reference=so2_conv, backends={"compiled": compiled(by_rows)}, check=check, cost=cost, example=example)
+OP = Op(
+    reference=so2_conv,
+    backends={"native": native_backend(AroundLoops), "compiled": compiled(by_rows)},
+    check=check,
+    cost=cost,
+    example=example,
+)

@@ -95,3 +95,23 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert native.library(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("op", "sizes"),
+    [
+        ("gather_scale_scatter", {"nodes": 2000, "degree": 20, "channels": 64}),
+        ("so2_depthwise", {"nodes": 100, "degree": 20, "channels": 64, "lmax": 2, "mmax": 2}),
+    ],
+)
+def test_gradients_that_no_cache_holds_are_those_of_the_reference(op, sizes):
+    args, spec = find(op).example(torch.float32, "cpu", 0, **sizes)
+    args = [a.requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args]
+    given = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
+    assert max(a.numel() for a in given) * 4 > 2**23
+    ours, true = (
+        torch.autograd.grad(kernels.get(op, backend, **spec)(*args).square().sum(), given)
+        for backend in ("native", "reference")
+    )
+    for mine, its in zip(ours, true, strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-5 * its.abs().max().item(), rtol=0)
