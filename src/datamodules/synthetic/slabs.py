@@ -189,13 +189,13 @@ def acceptable(structure: Structure) -> bool:
 
 
 def write_miniature(root: Path) -> Path:
-    """The folder with all splits of S2EF and IS2RE, made in `root` unless it is there (about a minute)."""
+    """The folder with all splits of S2EF and IS2RE, made in `root` unless it is there (a minute or two)."""
     folder = root / f"miniature-{VERSION}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".miniature.lock"):
         if not folder.exists():
             log.warning(
-                "relaxing %d slabs with EMT, once (about a minute); they are kept in %s", sum(SYSTEMS.values()), root
+                "relaxing %d slabs with EMT, once (a minute or two); they are kept in %s", sum(SYSTEMS.values()), root
             )
             temporary = root / ".miniature.partial"
             shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
