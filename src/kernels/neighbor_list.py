@@ -272,7 +272,7 @@ def check(pos, ptr, cell=None, pbc=None, *, cutoff, max_neighbors=None, strict=F
         raise UserError(f"neighbor_list: positions {tuple(pos.shape)}; give (atoms, 3)")
     if pos.device.type == "meta":
         raise UserError("neighbor_list: edges depend on positions, of which the meta device has none; give the edges")
-    bounds = ptr.numpy(force=True)  # which takes a fraction of torch's time for so few numbers
+    bounds = ptr.numpy(force=True)  # with so few numbers quicker than torch
     if ptr.ndim != 1 or graphs < 0 or bounds[0] != 0 or bounds[-1] != len(pos) or (bounds[1:] < bounds[:-1]).any():
         raise UserError(f"neighbor_list: ptr must rise from 0 to the number of atoms, {len(pos)}; give batch.ptr")
     if not bool(pos.isfinite().all()):

@@ -9,6 +9,7 @@ from erlangen.geometry.clifford import blades, grade_involution, reverse
 from erlangen.kernels import native
 from erlangen.kernels.geometric_terms import unrolled
 
+needs_c = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
 SIGNATURES = [(3, 0, 1), (2, 0, 0), (3, 0, 0), (5, 0, 0), (3, 1, 0)]
 
 
@@ -98,7 +99,7 @@ def test_the_compiled_product_of_the_smallest_algebra(generator):
 
 FAST = [
     pytest.param("compiled", marks=pytest.mark.slow),
-    pytest.param("native", marks=pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")),
+    pytest.param("native", marks=needs_c),
 ]
 
 
@@ -114,7 +115,7 @@ def test_fast_products_take_any_trailing_shape_and_are_differentiable_twice(gene
     assert torch.autograd.gradgradcheck(fast, (x, y), fast_mode=True)
 
 
-@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+@needs_c
 @pytest.mark.parametrize("columns", [2**18, 2**18 + 16, 2**18 + 5])
 def test_the_product_in_c_of_more_than_caches_hold(generator, columns):
     x, y = (randn(generator, (2, 0, 1), columns).float() for _ in range(2))
@@ -123,6 +124,7 @@ def test_the_product_in_c_of_more_than_caches_hold(generator, columns):
     assert torch.equal(whole, torch.cat(parts, 1))
 
 
+@needs_c
 def test_the_product_in_c_is_not_written_out_for_too_many_generators(generator):
     x = randn(generator, (6, 0, 0), 1)
     with pytest.raises(UserError, match="at most 5 generators"):
