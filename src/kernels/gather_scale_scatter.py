@@ -38,9 +38,8 @@ def edge_products(
 
 
 def forward(x, weight, edge_index, size):
-    (source, destination), channels = edge_index.long(), x.shape[1]
-    out, each = x.new_empty(size, channels), weight.shape[1] == channels
-    call("gather_scale_scatter", x, weight, source, destination, out, len(weight), size, channels, each)
+    out, (edges, width), channels = x.new_empty(size, x.shape[1]), weight.shape, x.shape[1]
+    call("gather_scale_scatter", x, weight, edge_index.long(), out, edges, size, channels, width == channels)
     return out, ()
 
 
@@ -52,9 +51,9 @@ def backward(gradient, args, saved):
 def gradients(gradient, x, weight, edge_index, wanted):
     """By x and by the weights, those that are wanted, in one pass over edges."""
     by_x, by_weight = (torch.empty_like(a) if want else None for a, want in zip((x, weight), wanted, strict=True))
-    (source, destination), channels = edge_index.long(), x.shape[1]
-    sizes = len(weight), len(x), channels, weight.shape[1] == channels
-    call("gather_scale_scatter_backward", gradient, x, weight, source, destination, by_x, by_weight, *sizes)
+    (edges, width), (nodes, channels) = weight.shape, x.shape
+    sizes = edges, nodes, channels, width == channels
+    call("gather_scale_scatter_backward", gradient, x, weight, edge_index.long(), by_x, by_weight, *sizes)
     return by_x, by_weight
 
 
@@ -98,8 +97,11 @@ def check(x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> None:
         )
     if size < 0:
         raise UserError(f"gather_scale_scatter: size={size}; give the number of destinations")
-    check_range("gather_scale_scatter", "edge_index[0]", edge_index[0], x.shape[0])
-    check_range("gather_scale_scatter", "edge_index[1]", edge_index[1], size)
+    if size == len(x):  # one look at both rows
+        check_range("gather_scale_scatter", "edge_index", edge_index, size)
+    else:
+        check_range("gather_scale_scatter", "edge_index[0]", edge_index[0], len(x))
+        check_range("gather_scale_scatter", "edge_index[1]", edge_index[1], size)
 
 
 def cost(out: Tensor, x: Tensor, weight: Tensor, edge_index: Tensor, size: int) -> Cost:

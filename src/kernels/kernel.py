@@ -80,6 +80,8 @@ class Kernel:
 
     def _positional(self, args: tuple, kwargs: dict[str, Any]) -> tuple:
         """The arguments in the reference's order, trailing ones that have defaults left out."""
+        if not kwargs and len(args) == len(self._parameters):
+            return args
         rest = list(self._parameters[len(args) :])
         while rest and rest[-1].name not in kwargs and rest[-1].default is not inspect.Parameter.empty:
             rest.pop()
@@ -91,18 +93,17 @@ class Kernel:
 
     def _common(self, args: tuple) -> tuple[str, torch.dtype]:
         """The device and the floating dtype that all tensors share; UserError if they do not."""
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        if any(t.device != tensors[0].device for t in tensors):
-            places = ", ".join(sorted({str(t.device) for t in tensors}))
+        devices = {a.device for a in args if isinstance(a, Tensor)}
+        if len(devices) > 1:
+            places = ", ".join(sorted(map(str, devices)))
             raise UserError(f"{self.op}: its arguments are on {places}; move them to one device")
-        dtypes = [t.dtype for t in tensors if t.is_floating_point() or t.is_complex()]
+        dtypes = {a.dtype: None for a in args if isinstance(a, Tensor) and (a.is_floating_point() or a.is_complex())}
         if not dtypes:
             raise UserError(f"{self.op}: none of its arguments is a tensor of real or complex numbers")
-        device = tensors[0].device.type
-        dtype = functools.reduce(torch.promote_types, dtypes)
-        if any(d != dtype for d in dtypes) and not _autocast(device):
+        device = devices.pop().type
+        if len(dtypes) > 1 and not _autocast(device):
             raise UserError(f"{self.op}: its arguments are {' and '.join(map(short, dtypes))}; give them one dtype")
-        return device, dtype
+        return device, functools.reduce(torch.promote_types, dtypes)
 
     def _order(self, args: tuple) -> int:
         graph = self._differentiable and torch.is_grad_enabled()

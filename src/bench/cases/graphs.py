@@ -181,3 +181,25 @@ def sorted_edges(edge_index: Tensor, offset: Tensor, vector: Tensor) -> tuple[Te
     rows = torch.cat([edge_index.T, offset.long()], 1)
     order = np.lexsort(rows.numpy(force=True).T)
     return rows[order].cpu(), vector[order].double().cpu()
+
+
+def fibre_convolution(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    """A batch of PONITA's on N-body systems."""
+    size = {
+        "nodes": scale.pick(5, 500, 5000),
+        "orientations": scale.pick(3, 16, 16),
+        "channels": scale.pick(4, 128, 128),
+    }
+    label = f"{size['nodes']} nodes, {size['orientations']} orientations, {size['channels']} channels"
+    yield op_case("fibre_convolution", scale, size, size=label)
+
+
+def linear(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    """The same batch's kernels, and its hidden layer."""
+    for rows, channels_in, channels_out in ((32_000, 256, 128), (8_000, 128, 512)):
+        size = {
+            "rows": scale.pick(7, rows, 10 * rows),
+            "channels_in": scale.pick(4, channels_in, channels_in),
+            "channels_out": scale.pick(3, channels_out, channels_out),
+        }
+        yield op_case("linear", scale, size, size=f"{size['rows']} rows, {channels_in} to {channels_out} channels")

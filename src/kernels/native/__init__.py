@@ -74,15 +74,19 @@ class Native:
         self.pullback = functools.partial(pullback, **spec) if pullback else self._by_reference
 
     def __call__(self, *args: Any) -> Any:
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        if torch.compiler.is_compiling() or any(t.numel() == 0 for t in tensors):
+        differentiable = torch.is_grad_enabled()
+        wanted = empty = False
+        for a in args:
+            if isinstance(a, Tensor):
+                wanted |= differentiable and a.requires_grad
+                empty |= a.numel() == 0
+        if empty or torch.compiler.is_compiling():
             return self.reference(*args)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            return _Differentiable.apply(self, *args)
-        return self.run(args)[0]
+        return _Differentiable.apply(self, *args) if wanted else self.run(args)[0]
 
     def run(self, args: Sequence[Any]) -> tuple[Any, tuple[Tensor, ...]]:
-        return self.forward(*(a.detach().contiguous() if isinstance(a, Tensor) else a for a in args))
+        """Without a graph: what is called here is not asked for derivatives, or is inside of what is."""
+        return self.forward(*[a.contiguous() if isinstance(a, Tensor) else a for a in args])
 
     def _by_reference(self, gradient: Tensor, args: Sequence[Any], _: Sequence[Tensor]) -> list[Tensor | None]:
         out = self.reference(*args)
@@ -135,13 +139,21 @@ def call(function: str, *args: Tensor | float | int | bool | None, source: str =
     this folder's headers.
     """
     dtype = next(a.dtype for a in args if isinstance(a, Tensor))
-    getattr(library(dtype, source), function)(*map(_argument, args), ctypes.c_int64(torch.get_num_threads()))
+    run = _function(function, dtype, source)
+    if run.argtypes is None:
+        run.argtypes = [*map(_kind, args), ctypes.c_int64]
+    run(*[a.data_ptr() if isinstance(a, Tensor) else a for a in args], torch.get_num_threads())
 
 
-def _argument(value: Any) -> Any:
+@functools.cache
+def _function(name: str, dtype: torch.dtype, source: str) -> Any:
+    return getattr(library(dtype, source), name)
+
+
+def _kind(value: Any) -> type:
     if value is None or isinstance(value, Tensor):
-        return ctypes.c_void_p(None if value is None else value.data_ptr())
-    return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)
+        return ctypes.c_void_p
+    return ctypes.c_double if isinstance(value, float) else ctypes.c_int64
 
 
 @functools.cache

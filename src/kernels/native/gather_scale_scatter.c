@@ -44,9 +44,9 @@ INLINE void messages(int64_t width, const graph *g, const real *x, const real *w
 }
 
 /* Every thread has destinations of its own, and takes their edges in order: sums don't depend on how many threads there are. */
-void gather_scale_scatter(const real *x, const real *weight, const int64_t *from, const int64_t *to, real *out, int64_t edges,
-                          int64_t size, int64_t channels, int64_t each, int64_t threads) {
-    graph g = {from, to, edges, channels, each};
+void gather_scale_scatter(const real *x, const real *weight, const int64_t *edge_index, real *out, int64_t edges, int64_t size,
+                          int64_t channels, int64_t each, int64_t threads) {
+    graph g = {edge_index, edge_index + edges, edges, channels, each};
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t part = 0; part < threads; part++) {
         int64_t first = size * part / threads, end = size * (part + 1) / threads;
@@ -58,48 +58,100 @@ void gather_scale_scatter(const real *x, const real *weight, const int64_t *from
     }
 }
 
-/* What edges from the sources first to end give back to them (by_x) and to their weights (by_weight), if asked for. */
+/* What a weight for each channel and its edge's source get of the gradients at destinations. */
 INLINE void gradients(int64_t width, const graph *g, const real *gradient, const real *x, const real *weight, real *by_x,
                       real *by_weight, int64_t c, int64_t first, int64_t end, int past) {
     lanes at_end[BLOCK];
     int64_t current = -1;
     for (int64_t e = 0; e < g->edges; e++) {
-        int64_t from = g->from[e] * g->channels + c;
+        int64_t from = g->from[e] * g->channels + c, here = e * g->channels + c;
         if (g->from[e] < first || g->from[e] >= end) continue;
         if (g->to[e] != current) {
             current = g->to[e];
             for (int64_t i = 0; i < width; i += LANES)
                 at_end[i / LANES] = load(gradient + current * g->channels + c + i, width - i);
         }
-        if (by_x)
-            for (int64_t i = 0; i < width; i += LANES)
-                store(by_x + from + i, load(by_x + from + i, width - i) + weights(weight, g, e, c + i, width - i) * at_end[i / LANES],
-                      width - i);
-        if (!by_weight) continue;
-        lanes product = {0};
-        for (int64_t i = 0; i < width; i += LANES) {
-            lanes here = at_end[i / LANES] * load(x + from + i, width - i);
-            if (!g->each) product += here;
-            else if (width - i >= LANES) put(by_weight + e * g->channels + c + i, here, past);
-            else store(by_weight + e * g->channels + c + i, here, width - i);
+        for (int64_t i = 0; by_x && i < width; i += LANES) {
+            lanes sum = load(by_x + from + i, width - i) + load(weight + here + i, width - i) * at_end[i / LANES];
+            store(by_x + from + i, sum, width - i);
         }
-        if (!g->each) by_weight[e] = (c ? by_weight[e] : 0) + sum_of(product);
+        for (int64_t i = 0; by_weight && i < width; i += LANES) {
+            lanes product = at_end[i / LANES] * load(x + from + i, width - i);
+            if (width - i >= LANES) put(by_weight + here + i, product, past);
+            else store(by_weight + here + i, product, width - i);
+        }
     }
 }
 
+typedef struct {
+    uint32_t e, to; /* four thousand million edges are more than memory holds rows for */
+} edge;
+
+/* Edges listed by their sources, and where each source's begin. */
+typedef struct {
+    int64_t *begin;
+    edge *edges;
+} fans;
+
+/* The same for one weight an edge, whose memory hardly counts: edges come by their sources, so that registers keep these, and
+   what is at a destination is gathered once for both. */
+INLINE void shared_gradients(int64_t width, const graph *g, const fans *by, const real *gradient, const real *x,
+                             const real *weight, real *by_x, real *by_weight, int64_t c, int64_t first, int64_t end) {
+    for (int64_t node = first; node < end; node++) {
+        lanes here[BLOCK], sums[BLOCK];
+        for (int64_t i = 0; i < width; i += LANES) {
+            here[i / LANES] = load(x + node * g->channels + c + i, width - i);
+            sums[i / LANES] = (lanes){0};
+        }
+        for (int64_t k = by->begin[node]; k < by->begin[node + 1]; k++) {
+            int64_t e = by->edges[k].e;
+            const real *there = gradient + by->edges[k].to * g->channels + c;
+            lanes product = {0};
+            for (int64_t i = 0; i < width; i += LANES) {
+                lanes value = load(there + i, width - i);
+                sums[i / LANES] += weight[e] * value;
+                product += here[i / LANES] * value;
+            }
+            if (by_weight) by_weight[e] = (c ? by_weight[e] : 0) + sum_of(product);
+        }
+        for (int64_t i = 0; by_x && i < width; i += LANES) store(by_x + node * g->channels + c + i, sums[i / LANES], width - i);
+    }
+}
+
+static fans by_sources(const graph *g, int64_t size) {
+    fans by = {calloc(size + 1, sizeof(int64_t)), malloc((g->edges + 1) * sizeof(edge))};
+    for (int64_t e = 0; e < g->edges; e++) by.begin[g->from[e]]++;
+    for (int64_t node = 0, sum = 0; node <= size; node++) {
+        int64_t count = by.begin[node];
+        by.begin[node] = sum;
+        sum += count;
+    }
+    for (int64_t e = 0; e < g->edges; e++) by.edges[by.begin[g->from[e]]++] = (edge){e, g->to[e]};
+    memmove(by.begin + 1, by.begin, size * sizeof(int64_t)); /* each stands where the next begins */
+    by.begin[0] = 0;
+    return by;
+}
+
 /* Every thread has sources of its own, and takes their edges in order. */
-void gather_scale_scatter_backward(const real *gradient, const real *x, const real *weight, const int64_t *from,
-                                   const int64_t *to, real *by_x, real *by_weight, int64_t edges, int64_t size,
-                                   int64_t channels, int64_t each, int64_t threads) {
-    graph g = {from, to, edges, channels, each};
+void gather_scale_scatter_backward(const real *gradient, const real *x, const real *weight, const int64_t *edge_index,
+                                   real *by_x, real *by_weight, int64_t edges, int64_t size, int64_t channels, int64_t each,
+                                   int64_t threads) {
+    graph g = {edge_index, edge_index + edges, edges, channels, each};
     int past = can_put_past(by_weight, edges * channels) && channels % LANES == 0;
+    fans by = each ? (fans){0} : by_sources(&g, size);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t part = 0; part < threads; part++) {
         int64_t first = size * part / threads, end = size * (part + 1) / threads;
-        if (by_x) memset(by_x + first * channels, 0, (end - first) * channels * sizeof(real));
+        if (each && by_x) memset(by_x + first * channels, 0, (end - first) * channels * sizeof(real));
         for (int64_t c = 0; c < channels; c += BLOCK * LANES) {
             int64_t width = least_count(BLOCK * LANES, channels - c);
-            FOR_WIDTH(width, gradients, &g, gradient, x, weight, by_x, by_weight, c, first, end, past)
+            if (each) {
+                FOR_WIDTH(width, gradients, &g, gradient, x, weight, by_x, by_weight, c, first, end, past)
+            } else {
+                FOR_WIDTH(width, shared_gradients, &g, &by, gradient, x, weight, by_x, by_weight, c, first, end)
+            }
         }
     }
+    free(by.begin);
+    free(by.edges);
 }
