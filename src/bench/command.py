@@ -12,6 +12,7 @@ from .scaling import bench_scaling
 from .train import bench_train
 from .train_kernels import bench_train_kernels
 from .train_products import BENCHMARKS, bench_train_products
+from .train_published import bench_train_published
 
 
 def main(arguments: list[str]) -> None:
@@ -20,6 +21,8 @@ def main(arguments: list[str]) -> None:
         _train_products(arguments[2:])
     elif arguments[:2] == ["train", "kernels"]:
         _train_kernels(arguments[2:])
+    elif arguments[:2] == ["train", "published"]:
+        _train_published(arguments[2:])
     elif arguments[:1] == ["train"]:
         _train(arguments[1:])
     elif arguments[:1] == ["scaling"]:
@@ -36,7 +39,8 @@ def _train(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         "erlangen bench train",
         description="Molecules/s of EGNN's published configuration, beside a dense EGNN. `erlangen bench train products` "
-        "compares networks that differ in a tensor product, `erlangen bench train kernels` one network's kernels.",
+        "compares networks that differ in a tensor product, `erlangen bench train kernels` one network's kernels, "
+        "`erlangen bench train published` EGNN and PONITA with the order of operations of their published code.",
     )
     parser.add_argument("--data", default="data", help="the folder that holds data sets")
     parser.add_argument("--repetitions", type=int, default=20)
@@ -86,6 +90,24 @@ def _train_kernels(arguments: list[str]) -> None:
     if min(options.batch_size, options.threads) < 1 or options.repetitions < 2:
         raise UserError("bench train kernels: --repetitions takes whole numbers from 2 on, all others from 1 on")
     bench_train_kernels(options.options, options.batch_size, options.repetitions, options.threads, options.json)
+
+
+def _train_published(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "erlangen bench train published",
+        description="Training steps/s and memory of EGNN or PONITA on trajectories beside their published code's order of "
+        "operations.",
+    )
+    parser.add_argument(
+        "options", nargs="+", metavar="OPTION", help="as of train.py: experiment=egnn_nbody compile=true …"
+    )
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    options = parser.parse_args(arguments)
+    if options.threads < 1 or options.repetitions < 2:
+        raise UserError("bench train published: --repetitions takes whole numbers from 2 on, --threads from 1 on")
+    bench_train_published(options.options, options.repetitions, options.threads, options.json)
 
 
 def _scaling(arguments: list[str]) -> None:

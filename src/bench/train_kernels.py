@@ -53,7 +53,7 @@ def bench_train_kernels(words: list[str], batch_size: int, repetitions: int, thr
     }
     spec = datamodule.spec
     title = f"training steps, {spec.benchmark} ({spec.source}), batches of {batch_size}, {threads} threads"
-    console.print(table(f"{title}; outputs equal to {error:.0e}", times, found))
+    console.print(table(f"{title}; outputs equal to {error:.0e}", "kernels", times, found))
     console.print("auto: " + ", ".join(f"{op}={backend}" for op, backend in papers["auto"].kernels.ran.items()))
     if json:
         write_json(json, {"options": words, "batch_size": batch_size, "error": error, **found, **environment()})
@@ -74,17 +74,19 @@ def difference(papers: dict[str, Paper], batch: Any) -> float:
     return error
 
 
-def table(title: str, times: dict[str, Times], found: dict[str, dict[str, Any]]) -> Table:
+def table(title: str, heading: str, times: dict[str, Times], found: dict[str, dict[str, Any]]) -> Table:
+    """Ratios are steps/s against the first row."""
     shown = Table(title=title, title_justify="left")
-    for column in ("kernels", "steps/s", "ratio", "peak MB", "kept MB", ""):
-        shown.add_column(column, justify="left" if column in ("kernels", "") else "right")
-    for choice, row in found.items():
+    for column in (heading, "steps/s", "ratio", "peak MB", "kept MB", ""):
+        shown.add_column(column, justify="left" if column in (heading, "") else "right")
+    first = times[next(iter(found))].median
+    for name, row in found.items():
         shown.add_row(
-            choice,
-            f"{1 / times[choice].median:.2f}",
-            f"{times['reference'].median / times[choice].median:.2f}x",
+            name,
+            f"{1 / times[name].median:.2f}",
+            f"{first / times[name].median:.2f}x",
             f"{row['peak_bytes'] / 2**20:.0f}",
             f"{row['saved_bytes'] / 2**20:.0f}",
-            "noisy" if times[choice].noisy else "",
+            "noisy" if times[name].noisy else "",
         )
     return shown

@@ -121,8 +121,9 @@ class EGNNNetwork(nn.Module):
         h, x = self.embedding(self.inputs.nodes(batch)), batch.pos
         velocity = batch.vel if self.inputs.has_velocity else None
         edge_features = self.inputs.edges(batch, edge_index)
+        neighbors = self.segment_sum(x.new_ones(edge_index.shape[1], 1), edge_index[1], len(x)).clamp(min=1)
         for layer in self.layers:
-            h, x = layer(h, x, edge_features, edge_index, velocity, shift)
+            h, x = layer(h, x, edge_features, edge_index, neighbors, velocity, shift)
         return h, x
 
 
@@ -159,17 +160,18 @@ class EquivariantLayer(nn.Module):
         x: Float[Tensor, "nodes dim"],
         edge_features: Float[Tensor, "edges edge_channels"],
         edge_index: Int[Tensor, "2 edges"],
+        neighbors: Float[Tensor, "nodes 1"],
         velocity: Float[Tensor, "nodes dim"] | None,
         shift: Float[Tensor, "edges dim"] | None = None,
     ) -> tuple[Float[Tensor, "nodes channels"], Float[Tensor, "nodes dim"]]:
         j, i = edge_index
-        offset = x[i] - x[j] if shift is None else x[i] - x[j] - shift
+        offset = x.index_select(0, i) - x.index_select(0, j)
+        offset = offset if shift is None else offset - shift
         squared_distance = offset.square().sum(-1, keepdim=True)
         message = self.phi_e(self.first(h, torch.cat([squared_distance, edge_features], -1), edge_index))  # eq. (3)
         if self.phi_inf is not None:
             message = message * self.phi_inf(message)  # eq. (8)
         if self.phi_x is not None:
-            neighbors = self.segment_sum(torch.ones_like(squared_distance), i, len(x)).clamp(min=1)
             x = x + self.segment_sum(offset * self.phi_x(message), i, len(x)) / neighbors  # eq. (4)
         if self.phi_v is not None:
             x = x + self.phi_v(h) * velocity  # eq. (7)

@@ -24,6 +24,7 @@ from ...geometry.rotations import quaternion_to_matrix, safe_norm
 from ...kernels import Kernels
 from ...kernels.neighbor_list import complete_graph
 from ...nn.gradient import with_forces
+from ...nn.linear import Linear
 from ...tasks.spec import Spec
 from ...tasks.symmetry import Symmetry, exact
 from ..paper import Paper
@@ -68,8 +69,11 @@ class Ponita(Paper):
     ):
         super().__init__(spec)
         grid = Grid(orientations, random_grids)
-        blocks = [Block(Convolution(choice, channels, basis), channels, widening, layer_scale) for _ in range(layers)]
-        network = PonitaNetwork(spec, grid, blocks, channels, basis, degree, multiple_readouts)
+        blocks = [
+            Block(choice, Convolution(choice, channels, basis), channels, widening, layer_scale) for _ in range(layers)
+        ]
+        bases = [KernelBasis(choice, invariants, channels, basis, degree) for invariants in (2, 1)]
+        network = PonitaNetwork(spec, grid, *bases, blocks, channels, multiple_readouts)
         self.network = with_forces(network, spec)
 
     def fit_closed_form(self, train_batches: Callable[[], Iterable[Any]]) -> None:
@@ -90,18 +94,15 @@ class PonitaNetwork(nn.Module):
         self,
         spec: Spec,
         grid: "Grid",
+        spatial_basis: "KernelBasis",
+        fibre_basis: "KernelBasis",
         blocks: list["Block"],
         channels: int,
-        basis: int,
-        degree: int,
         multiple_readouts: bool,
     ):
         super().__init__()
         self.grid, self.lift, self.multiple_readouts = grid, Lift(spec), multiple_readouts
-        self.spatial_basis, self.fibre_basis = (
-            KernelBasis(2, channels, basis, degree),
-            KernelBasis(1, channels, basis, degree),
-        )
+        self.spatial_basis, self.fibre_basis = spatial_basis, fibre_basis
         self.embedding = nn.Linear(self.lift.channels, channels, bias=False)
         self.blocks = nn.ModuleList(blocks)
         own = [target for target in spec.targets if not target.gradient_of]
@@ -195,8 +196,9 @@ class Convolution(nn.Module):
     def __init__(self, choice: Kernels, channels: int, basis: int):
         super().__init__()
         self.gather_scale_scatter = kernels.get("gather_scale_scatter", choice)
-        self.spatial = nn.Linear(basis, channels, bias=False)
-        self.fibre = nn.Linear(basis, channels, bias=False)
+        self.fibre_convolution = kernels.get("fibre_convolution", choice)
+        self.spatial = Linear(choice, basis, channels, bias=False)
+        self.fibre = Linear(choice, basis, channels, bias=False)
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(
@@ -210,7 +212,7 @@ class Convolution(nn.Module):
         return received + self.spatial(kernel.itself) * f
 
     def over_orientations(self, f: Tensor, kernel: Kernel) -> Tensor:
-        return torch.einsum("noc,opc->npc", f, self.fibre(kernel.fibre)) / f.shape[1]
+        return self.fibre_convolution(f, self.fibre(kernel.fibre) / f.shape[1])
 
     def calibrate(self, f: Tensor, kernel: Kernel) -> None:
         """Leaves a layer alone through which nothing comes."""
@@ -224,38 +226,40 @@ class Convolution(nn.Module):
 class Block(nn.Module):
     """ConvNeXt: convolve, normalise, and a perceptron at every node and orientation, added to the input."""
 
-    def __init__(self, convolution: Convolution, channels: int, widening: int, layer_scale: float | None):
+    def __init__(
+        self, choice: Kernels, convolution: Convolution, channels: int, widening: int, layer_scale: float | None
+    ):
         super().__init__()
         self.convolution = convolution
-        self.perceptron = nn.Sequential(
-            nn.LayerNorm(channels),
-            nn.Linear(channels, widening * channels),
-            nn.GELU(),
-            nn.Linear(widening * channels, channels),
-        )
+        self.hidden = nn.Sequential(nn.LayerNorm(channels), Linear(choice, channels, widening * channels), nn.GELU())
+        self.change = Linear(choice, widening * channels, channels)
         self.scale = None if layer_scale is None else nn.Parameter(torch.full((channels,), layer_scale))
 
     def forward(
         self, f: Float[Tensor, "nodes orientations channels"], kernel: Kernel
     ) -> Float[Tensor, "nodes orientations channels"]:
-        change = self.perceptron(self.convolution(f, kernel))
-        return f + (change if self.scale is None else self.scale * change)
+        return f + self.change(self.hidden(self.convolution(f, kernel)), self.scale)
 
 
 class KernelBasis(nn.Module):
     """A perceptron on all products of up to `degree` invariants."""
 
-    def __init__(self, invariants: int, channels: int, basis: int, degree: int):
+    def __init__(self, choice: Kernels, invariants: int, channels: int, basis: int, degree: int):
         super().__init__()
         self.degree = degree
         products = sum(invariants**power for power in range(1, degree + 1))
-        self.perceptron = nn.Sequential(nn.Linear(products, channels), nn.GELU(), nn.Linear(channels, basis), nn.GELU())
+        self.perceptron = nn.Sequential(
+            Linear(choice, products, channels), nn.GELU(), Linear(choice, channels, basis), nn.GELU()
+        )
 
     def forward(self, invariants: Float[Tensor, "*batch invariants"]) -> Float[Tensor, "*batch basis"]:
+        return self.perceptron(self.products(invariants))
+
+    def products(self, invariants: Float[Tensor, "*batch invariants"]) -> Float[Tensor, "*batch products"]:
         products = [invariants]
         for _ in range(self.degree - 1):
             products.append((products[-1][..., None] * invariants[..., None, :]).flatten(-2))
-        return self.perceptron(torch.cat(products, -1))
+        return torch.cat(products, -1)
 
 
 class Grid(nn.Module):

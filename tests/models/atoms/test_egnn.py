@@ -37,7 +37,8 @@ def test_layer_is_the_papers_equations_edge_by_edge(velocity: bool, generator: t
     v = torch.randn(nodes, 3, generator=generator, dtype=torch.float64) if velocity else None
     pairs = [(j, i) for i in range(nodes) for j in range(nodes) if i != j]
     a = torch.randn(len(pairs), 2, generator=generator, dtype=torch.float64)
-    new_h, new_x = layer(h, x, a, torch.tensor(pairs).T, v)
+    neighbors = torch.full((nodes, 1), nodes - 1.0, dtype=torch.float64)
+    new_h, new_x = layer(h, x, a, torch.tensor(pairs).T, neighbors, v)
 
     for i in range(nodes):
         m_i, shift = torch.zeros(channels, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
