@@ -5,7 +5,7 @@ orthonormal by Gram-Schmidt, with the centroid as origin. As published for N-bod
 of vector neurons (arXiv:2104.12229) with mean pooling and the smooth nonlinearity of the authors' code. It reads positions
 and velocities and, beyond what is published, positions times numbers of their node, without which centred positions alone
 would have the sum zero. The authors' code adds biases to vectors and drops out single components, neither of which
-is equivariant: both are left out.
+is equivariant: there are no biases here, and dropout takes whole vectors.
 """
 
 import math
@@ -14,17 +14,20 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import dropout, linear
 
+from ...errors import UserError
 from ...geometry.rotations import safe_norm, unit_vectors
 from ...nn.frames import centroids, orthonormal, proper
 from ...tasks.spec import Spec
 from .symmetrized import Symmetrized, symmetrized
 
 
-def canonicalization(network: nn.Module, spec: Spec, group: str, layers: int, channels: int) -> nn.Module:
+def canonicalization(
+    network: nn.Module, spec: Spec, group: str, layers: int, channels: int, dropout: float = 0.0
+) -> nn.Module:
     """The network in a learned frame; see `Canonicalization`."""
-    return symmetrized(network, lambda inner: Canonicalization(inner, spec, group, layers, channels))
+    return symmetrized(network, lambda inner: Canonicalization(inner, spec, group, layers, channels, dropout))
 
 
 class Canonicalization(Symmetrized):
@@ -40,11 +43,14 @@ class Canonicalization(Symmetrized):
         network, spec, group: see `Symmetrized`.
         layers: of the deep set.
         channels: vectors of every node in its hidden layers.
+        dropout: which share of these training leaves out, so that the network sees a sample in many frames.
     """
 
-    def __init__(self, network: nn.Module, spec: Spec, group: str, layers: int, channels: int):
+    def __init__(self, network: nn.Module, spec: Spec, group: str, layers: int, channels: int, dropout: float):
         super().__init__(network, spec, group)
-        self.inputs = Vectors(spec)
+        if not 0 <= dropout < 1:
+            raise UserError(f"symmetrize.dropout={dropout}: it is a share of vectors, from 0 to less than 1")
+        self.inputs, self.dropout = Vectors(spec), dropout
         widths = [self.inputs.channels, *[channels] * layers]
         self.layers = nn.ModuleList(VectorLayer(*pair) for pair in zip(widths, widths[1:], strict=False))
         self.last = nn.Linear(channels, self.dim, bias=False)
@@ -54,6 +60,7 @@ class Canonicalization(Symmetrized):
         v = self.inputs(batch)
         for layer in self.layers:
             v = layer(v, index, samples)
+            v = v * dropout(torch.ones_like(v[:, :1]), self.dropout, self.training)
         v = mixed(pooled(v, index, samples), self.last)
         frames = orthonormal(v, 100 * torch.finfo(batch.pos.dtype).eps)
         return (proper(frames) if self.rotations else frames)[None]

@@ -52,7 +52,9 @@ FORCES = Spec(
 
 WRAPPERS = {
     "frames": lambda network, spec, group="E": frame_averaging(network, spec, group, None),
-    "learned": lambda network, spec, group="E": canonicalization(network, spec, group, layers=3, channels=8),
+    "learned": lambda network, spec, group="E": canonicalization(
+        network, spec, group, layers=3, channels=8, dropout=0.0
+    ),
 }
 both = pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 
@@ -188,6 +190,32 @@ def test_training_samples_frames_and_evaluation_takes_all(generator: torch.Gener
     deviation = (draws.mean(0) - every(batch)["volume"]).abs() / (draws.std(0) / 300**0.5)
     assert deviation.max() < 5  # unbiased
     assert torch.equal(sampled.eval()(batch)["volume"], every(batch)["volume"])
+
+
+def test_dropout_varies_frames_in_training_and_keeps_them_equivariant(generator: torch.Generator) -> None:
+    """With the same vectors left out, frames of a turned sample are turned; evaluation leaves none out."""
+    batch = cast(equal_batch(HULLS, 6, 8), HULLS, torch.float64)
+    network = MLP(HULLS, 8).double()
+    learned = canonicalization(network, HULLS, "E", layers=3, channels=8, dropout=0.5)
+    randomize(learned)
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+    turned = batch.clone()
+    turned.pos = batch.pos @ turn.T
+    seen = []
+    for seed, sample in ((0, batch), (0, turned), (1, batch)):
+        torch.manual_seed(seed)
+        seen.append(learned.frames(sample))
+    first, of_turned, other = seen
+    torch.testing.assert_close(of_turned, turn @ first, rtol=1e-8, atol=1e-8)
+    assert (first - other).abs().max() > 0.1
+    learned.eval()
+    assert torch.equal(learned.frames(batch), learned.frames(batch))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_dropout_is_a_share(share: float) -> None:
+    with pytest.raises(UserError, match="symmetrize.dropout=.* from 0 to less than 1"):
+        canonicalization(MLP(HULLS, 8), HULLS, "E", layers=3, channels=8, dropout=share)
 
 
 @both
