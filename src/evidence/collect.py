@@ -127,6 +127,8 @@ def same_but_seed(run: Run) -> str:
     """Equal for runs that differ only in their seed."""
     config = {key: value for key, value in run.config.items() if key not in (*INCIDENTAL, "seed")}
     config["trainer"] = {key: value for key, value in config["trainer"].items() if key != "default_root_dir"}
+    # operations that nothing was chosen for; there are more of them from version to version
+    config["kernels"] = {key: value for key, value in config.get("kernels", {}).items() if value is not None}
     names = ("paper", "benchmark", "source", "split", "world_size")
     return json.dumps([config, [run.result[name] for name in names]], sort_keys=True)
 
@@ -150,15 +152,22 @@ def finished_at(run: Run) -> str:
 
 
 def told_apart(groups: list[Group]) -> list[Group]:
-    """The same groups, with the settings in which those of one paper in one table differ."""
+    """The same groups, with the settings in which those of one paper in one table differ, and what was put to the paper."""
     rivals: dict[Any, list[Group]] = defaultdict(list)
     for group in groups:
         rivals[group.table, group.paper].append(group)
     return [
-        Group(group.runs, tuple(words))
+        Group(group.runs, tuple(with_additions(words, group.runs[0].config["choices"])))
         for same in rivals.values()
         for group, words in zip(same, settings([group.runs[0].config for group in same]), strict=True)
     ]
+
+
+def with_additions(words: list[str], choices: dict[str, Any]) -> list[str]:
+    """Settings and, where they do not say it, a head or a wrapper that is not the paper's own."""
+    said = {word.partition(" ")[0] for word in words}
+    chosen = {group: choices.get(group, "none") for group in ("head", "symmetrize") if group not in said}
+    return sorted([*words, *(f"{group} {choice}" for group, choice in chosen.items() if choice not in (None, "none"))])
 
 
 @dataclass(frozen=True)

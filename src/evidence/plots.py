@@ -200,7 +200,7 @@ def measured_beside_published(panels: Sequence[Bars], where: Destination) -> Non
     """Horizontal bars, measured over published; hatched where the two are not comparable."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    lines = max(sum(1 + (bar.published is not None) for bar in panel.bars) + 0.6 * len(panel.bars) for panel in panels)
+    lines = max(sum(map(height, panel.bars)) for panel in panels)
     with drawing(where, max(5.4, 3.6 * columns), rows * (0.27 * lines + 1.0), rows, columns) as axes:
         for axis, panel in zip(axes.flat, panels, strict=False):
             draw_bars(axis, panel)
@@ -209,9 +209,15 @@ def measured_beside_published(panels: Sequence[Bars], where: Destination) -> Non
         add_legend(axes[0, 0], panels)
 
 
+def height(bar: Bar) -> float:
+    """What it takes, in widths of a bar: both values and a gap, or the lines of its label."""
+    return max(1.6 + (bar.published is not None), 0.6 * bar.label.count("\n") + 1.0)
+
+
 def draw_bars(axis: Any, panel: Bars) -> None:
     place, ticks = 0.0, []
     for bar in panel.bars:
+        first = place
         axis.barh(place, bar.measured, 0.85, color=PALETTE[0], xerr=bar.deviation, ecolor=INK, capsize=2.5)
         reach = math.copysign(bar.deviation or 0.0, bar.measured)
         write_value(axis, place, bar.measured + reach, f"{bar.measured:.4g}")
@@ -226,7 +232,7 @@ def draw_bars(axis: Any, panel: Bars) -> None:
             axis.barh(place, bar.published, 0.85, **look)
             trust = "" if bar.verified else " (recollected)"
             write_value(axis, place, bar.published, f"{bar.published:.4g}{trust}")
-        place += 1.6
+        place = first + height(bar)
     axis.set_yticks(*zip(*ticks, strict=True))
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
@@ -252,7 +258,7 @@ def add_legend(axis: Any, panels: Sequence[Bars]) -> None:
     if any(bar.comparable for bar in published):
         handles.append(Patch(color=PALETTE[1], label="published"))
     if not all(bar.comparable for bar in published):
-        words = "published, not comparable (subset or another recipe)"
+        words = "published, not comparable"
         handles.append(Patch(facecolor="white", edgecolor=PALETTE[1], hatch="////", label=words))
     axis.figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
 

@@ -62,13 +62,6 @@ def test_another_setting_is_another_row_that_names_it(runs: Runs, shown):
     assert "±" not in shown(runs.path).split("wall")[1].split("[1]")[0]
 
 
-def test_the_place_of_a_run_is_no_setting(runs: Runs, tmp_path: Path):
-    runs.finished(*SUBSET, seed=1)
-    Runs(tmp_path / "elsewhere").finished(*SUBSET, seed=2)
-    groups, _ = group_runs(find_runs([runs.path, tmp_path / "elsewhere"]))
-    assert [len(group.runs) for group in groups] == [2]
-
-
 def test_a_seed_counts_once(runs: Runs, shown):
     first = runs.finished(*SUBSET, seed=1, gap=800.0)
     again = runs.finished(*SUBSET, seed=1, gap=700.0, name="again")
