@@ -143,6 +143,50 @@ def test_a_sample_does_not_depend_on_its_batch(model: str, data: str) -> None:
         torch.testing.assert_close(torch.cat([one[name] for one in alone]), value, rtol=1e-9, atol=1e-9)
 
 
+IN_MOTION = [p for p in PAIRS if DATA[p.values[1]].modality == "trajectories"]
+SIZES = (5, 1, 2, 4, 3)
+"""Particles of systems."""
+
+
+def systems(spec: Any) -> Any:
+    """Of SIZES particles; those of four are all in one place, those of three in a row."""
+    whole = synthetic_batch(spec, len(SIZES))
+    kept = torch.cat([torch.arange(size) + start for size, start in zip(SIZES, whole.ptr.tolist(), strict=False)])
+    batch = whole.clone()
+    for name in ("pos", "vel", "charge", "position", "batch"):
+        batch[name] = whole[name][kept]
+    batch.ptr = torch.tensor([0, *SIZES]).cumsum(0)
+    batch.pos[8:12] = 1.0
+    batch.pos[12:15] = torch.arange(3.0)[:, None] * torch.tensor([1.0, 2.0, 0.5])
+    return batch
+
+
+@pytest.mark.parametrize(("model", "data"), IN_MOTION)
+def test_systems_of_several_sizes_are_those_one_by_one(model: str, data: str) -> None:
+    paper = tiny(model, data).eval()
+    randomize(paper.network)
+    batch = systems(DATA[data].spec)
+    together = paper.predict(batch)["position"]
+    assert together.isfinite().all()
+    for index, place in enumerate(together.split(SIZES)):
+        alone = paper.predict(sample(batch, index))["position"]
+        torch.testing.assert_close(alone, place, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("model", "data"), IN_MOTION)
+def test_degenerate_systems_have_finite_gradients(model: str, data: str) -> None:
+    paper = tiny(model, data)
+    randomize(paper.network)
+    batch = systems(DATA[data].spec)
+    batch.pos.requires_grad_()
+    parameters = [p for p in paper.parameters() if p.requires_grad]
+    loss = paper(batch)["position"].square().sum()
+    assert loss.isfinite()
+    if loss.requires_grad:
+        for gradient in torch.autograd.grad(loss, [batch.pos, *parameters], allow_unused=True):
+            assert gradient is None or gradient.isfinite().all()
+
+
 @pytest.mark.parametrize(("model", "data"), [pair for pair in PAIRS if trains(pair.values[0])])
 def test_learns_one_batch(model: str, data: str) -> None:
     paper, spec = tiny(model, data), offered(data, model).spec

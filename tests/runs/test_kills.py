@@ -96,7 +96,10 @@ def test_killed_while_a_cache_is_made(tmp_path: Path, kills: int) -> None:
             made = cached_arrays(folder, lambda: ARRAYS)
         assert made.keys() == ARRAYS.keys()
         assert all(np.array_equal(made[name], array) for name, array in ARRAYS.items())
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".cache.lock", "cache", "log"]
+        assert {path.name for path in tmp_path.iterdir()} - {"log"} == {
+            ".cache.lock",
+            "cache",
+        }  # a log, if it came so far
         if done == kills:
             break
     assert done == kills
