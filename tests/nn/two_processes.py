@@ -61,6 +61,8 @@ def work(rank: int, port: int) -> None:
             assert float((shared - one).abs().max()) <= 1e-6 * max(1.0, float(one.abs().max())), name
         if rank == 0:
             print(name)
+    # The last to hold the group must not be the wrapper: freed by Python, it joins gloo's threads while these wait for Python.
+    del parallel
     distributed.destroy_process_group()
 
 
