@@ -135,7 +135,8 @@ def op_case(op: str, scale: Scale, sizes: dict[str, Any], rivals: list[Competito
 
 def usable(op: str, device: str, dtype: torch.dtype, orders: int, spec: dict[str, Any]) -> list[str]:
     """Backends that can serve such a call on this machine, the one that `auto` takes first."""
-    return [name for name, b in find(op).candidates.items() if b.unusable(device, dtype, orders, spec) is None]
+    candidates = find(op).candidates
+    return [name for name in find(op).ranked(spec) if candidates[name].unusable(device, dtype, orders, spec) is None]
 
 
 def torch_compiled(competitor: Competitor) -> list[Competitor]:

@@ -121,11 +121,11 @@ class Kernel:
         return resolve
 
     def _choose(self, device: str, dtype: torch.dtype, order: int) -> str:
-        candidates = find(self.op).candidates
+        op = find(self.op)
         wanted = self.choice.backend(self.op)
         reasons = {}
-        for name in candidates if wanted == "auto" else (wanted,):
-            reasons[name] = candidates[name].unusable(device, dtype, order, self.spec)
+        for name in op.ranked(self.spec) if wanted == "auto" else (wanted,):
+            reasons[name] = op.candidates[name].unusable(device, dtype, order, self.spec)
             if reasons[name] is None:
                 self.choice.record(self.op, name)
                 return name

@@ -70,6 +70,7 @@ class Backend:
     requires   modules that must be installed.
     missing    missing() says what else this machine lacks, or None.
     refuses    refuses(**spec) says why it cannot serve a spec, or None.
+    pays       pays(**spec) says whether it is worth its place; where it is not, `auto` tries the others first.
     """
 
     build: Callable[..., Callable]
@@ -79,6 +80,7 @@ class Backend:
     requires: tuple[str, ...] = ()
     missing: Callable[[], str | None] | None = None
     refuses: Callable[..., str | None] | None = None
+    pays: Callable[..., bool] | None = None
 
     def support(self) -> Support:
         """Where the backend runs, and what this machine lacks for it."""
@@ -141,6 +143,14 @@ class Op:
         """`backends`, then the reference, which runs on any device and has every derivative, unless it is listed."""
         reference = Backend(plain(self.reference), None, self.dtypes)
         return {**self.backends, "reference": self.backends.get("reference", reference)}
+
+    def ranked(self, spec: Mapping[str, Any]) -> list[str]:
+        """Names of the candidates in the order in which `auto` tries them for a spec."""
+        return sorted(self.candidates, key=lambda name: not self._pays(name, spec))
+
+    def _pays(self, name: str, spec: Mapping[str, Any]) -> bool:
+        pays = self.candidates[name].pays
+        return pays is None or pays(**spec)
 
     @functools.cached_property
     def arguments(self) -> dict[str, inspect.Parameter]:

@@ -36,6 +36,12 @@ def test_harmonics_turn_by_them(generator):
         torch.testing.assert_close((D @ harmonics(r)[:, part, None]).squeeze(-1), turned[:, part])
 
 
+def test_auto_compiles_nothing_where_the_rotation_itself_is_the_answer():
+    choice = kernels.Kernels()
+    kernels.get("wigner", choice, lmax=1)(torch.eye(3).expand(2, 3, 3))
+    assert choice.ran == {"wigner": "reference"}
+
+
 def test_in_its_frame_an_edge_has_order_zero_only(generator):
     """What the SO(2) reduction rests on: component-normalised Y_lm of the polar axis is sqrt(2l + 1) at m = 0."""
     r = torch.randn(10, 3, generator=generator, dtype=torch.float64)
