@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import UserError
+from . import nvalchemi
 from .native import call, no_compiler
-from .registry import FLOATS, Backend, Cost, Op, traffic
+from .registry import FLOATS, Backend, Cost, Op, plain, traffic
 from .segment import rowptr_of
 
 SHELL = 0.01  # width of a shell of neighbours, in the unit of the positions (Angstrom)
@@ -257,13 +258,19 @@ def _near_pairs(pos, ptr, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     return edge_index, offset, vector[near].to(dtype)
 
 
-def with_vesin(
-    *, cutoff: float | None, max_neighbors: int | None = None, strict: bool = False
-) -> Callable[..., Neighbors]:
-    def search(pos, ptr, cell=None, pbc=None):
-        return _with(_vesin, pos, ptr, cell, pbc, cutoff, max_neighbors, strict)
+def _nvalchemi(pos, ptr, cell, pbc, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
+    pos, cell = pos.double(), None if cell is None else cell.double()
+    edge_index, offset = nvalchemi.pairs(pos, ptr, cell, pbc, cutoff)
+    return edge_index, offset, edge_vectors(pos, edge_index, offset, cell, ptr).to(dtype)
 
-    return search
+
+def by(search: Callable) -> Callable[..., Callable[..., Neighbors]]:
+    """The `build` of a backend with a search of its own."""
+
+    def build(*, cutoff: float | None, max_neighbors: int | None = None, strict: bool = False):
+        return lambda pos, ptr, cell=None, pbc=None: _with(search, pos, ptr, cell, pbc, cutoff, max_neighbors, strict)
+
+    return build
 
 
 def check(pos, ptr, cell=None, pbc=None, *, cutoff, max_neighbors=None, strict=False) -> None:
@@ -322,7 +329,12 @@ def example(dtype, device, seed, *, graphs=3, atoms=12, side=6.0, cutoff=4.0, pe
 
 OP = Op(
     reference=neighbor_list,
-    backends={"vesin": Backend(with_vesin, device=("cpu",), dtypes=FLOATS[:2], requires=("vesin",))},
+    backends={
+        "vesin": Backend(by(_vesin), device=("cpu",), dtypes=FLOATS[:2], requires=("vesin",)),
+        "reference": Backend(plain(neighbor_list), device=None),
+        # last, since it was never timed on a GPU
+        "nvalchemi": Backend(by(_nvalchemi), dtypes=FLOATS[:2], requires=("nvalchemiops",)),
+    },
     check=check,
     cost=cost,
     example=example,

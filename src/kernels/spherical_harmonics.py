@@ -1,5 +1,8 @@
 """Real spherical harmonics of edges."""
 
+from collections.abc import Callable
+from importlib.util import find_spec
+from math import pi, sqrt
 from operator import index
 
 import torch
@@ -8,8 +11,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..geometry import spherical_harmonics as geometry
+from ..geometry.rotations import unit_vectors
 from .compiled import compiled
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
 
 
 def spherical_harmonics(
@@ -38,9 +42,35 @@ def example(dtype, device, seed, *, edges=30, lmax=3):
     return (torch.randn(edges, 3, generator=g, dtype=torch.float64).to(device, dtype),), {"lmax": lmax}
 
 
+def build_sphericart(lmax: int, normalize: bool = True, normalization: str = "component") -> Callable:
+    """sphericart's solid harmonics, which are orthonormal and have z for their polar axis."""
+    from sphericart.torch import SolidHarmonics
+
+    polynomials = SolidHarmonics(lmax)
+    scales = geometry.normalization_scales(lmax, normalization)
+    rows = [s * sqrt(4 * pi) for degree, s in enumerate(scales) for _ in range(2 * degree + 1)]
+    scale = torch.tensor(rows, dtype=torch.float64)
+
+    def harmonics(r: Tensor) -> Tensor:
+        r = unit_vectors(r) if normalize else r
+        return polynomials(r[:, [2, 0, 1]]) * scale.to(r)
+
+    return harmonics
+
+
+def without_sphericart() -> str | None:
+    """What is missing on this machine, or None."""
+    found = find_spec("sphericart") is not None and find_spec("sphericart.torch") is not None
+    return None if found else "sphericart is not installed; pip install sphericart-torch"
+
+
 OP = Op(
     reference=spherical_harmonics,
-    backends={"compiled": compiled(spherical_harmonics)},
+    backends={
+        "compiled": compiled(spherical_harmonics),
+        "reference": Backend(plain(spherical_harmonics), device=None),
+        "sphericart": Backend(build_sphericart, dtypes=(torch.float64, torch.float32), missing=without_sphericart),
+    },
     check=check,
     cost=cost,
     example=example,

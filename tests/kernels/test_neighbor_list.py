@@ -1,5 +1,7 @@
 """Neighbour lists, against ase, a sum over lattice vectors, and what must not change them."""
 
+from importlib.util import find_spec
+
 import ase.neighborlist
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from erlangen.kernels import neighbor_list as module
 from erlangen.kernels.neighbor_list import complete_graph, edge_vectors
 from erlangen.kernels.registry import find
 
-BACKENDS = ["reference", "vesin"]
+NVALCHEMI = pytest.mark.skipif(find_spec("nvalchemiops") is None, reason="nvalchemi-toolkit-ops is not installed")
+BACKENDS = ["reference", "vesin", pytest.param("nvalchemi", marks=NVALCHEMI)]
 PTR = torch.tensor([0, 5, 5, 6, 14])
 CUTOFF = 4.0
 
