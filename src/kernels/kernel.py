@@ -147,4 +147,17 @@ def _autocast(device: str) -> bool:
 @functools.cache
 def _build(op: str, backend: str, device: str, dtype: torch.dtype, spec: tuple[tuple[str, Any], ...]) -> Callable:
     """Layers that share an operation, spec, device and dtype share what was built and compiled for it."""
-    return find(op).candidates[backend].build(**dict(spec))
+    chosen, check = find(op).candidates[backend], find(op).check_values
+    run = chosen.build(**dict(spec))
+    return run if check is None or chosen.careful else _After(functools.partial(check, **dict(spec)), run)
+
+
+class _After:
+    """A call after a check of its arguments."""
+
+    def __init__(self, check: Callable, run: Callable):
+        self.check, self.run = check, run
+
+    def __call__(self, *args: Any) -> Any:
+        self.check(*args)
+        return self.run(*args)

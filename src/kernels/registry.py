@@ -70,6 +70,7 @@ class Backend:
     requires   modules that must be installed.
     missing    missing() says what else this machine lacks, or None.
     refuses    refuses(**spec) says why it cannot serve a spec, or None.
+    careful    it looks at the numbers itself, and needs no `check_values` of its operation before.
     pays       pays(**spec) says whether it is worth its place; where it is not, `auto` tries the others first.
     """
 
@@ -80,6 +81,7 @@ class Backend:
     requires: tuple[str, ...] = ()
     missing: Callable[[], str | None] | None = None
     refuses: Callable[..., str | None] | None = None
+    careful: bool = False
     pays: Callable[..., bool] | None = None
 
     def support(self) -> Support:
@@ -121,6 +123,7 @@ class Op:
 
     backends        name -> Backend, the fastest first: `auto` takes the first that is usable, the reference if none is.
     check           check(*arguments, **spec) raises UserError for arguments that no backend takes; runs before each.
+    check_values    the same of what only a look at all numbers shows; runs before backends that are not `careful`.
     cost            cost(output, *arguments, **spec) -> Cost.
     example         example(dtype, device, seed, **sizes) -> (arguments, spec): what tests and benchmarks run.
     tolerance       how far a backend may be from the reference in float64.
@@ -133,6 +136,7 @@ class Op:
     example: Callable[..., tuple[tuple, dict[str, Any]]]
     backends: Mapping[str, Backend] = field(default_factory=dict)
     check: Callable[..., None] | None = None
+    check_values: Callable[..., None] | None = None
     tolerance: Tolerance = Tolerance()
     differentiable: bool = True
     traceable: bool = True

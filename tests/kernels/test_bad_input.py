@@ -50,7 +50,8 @@ def test_an_axis_too_many_is_refused(op):
 
 @pytest.mark.parametrize("op", INDEXED)
 @pytest.mark.parametrize("wrong", [-1, 1000])
-def test_an_index_out_of_range_is_refused_and_does_not_count_from_the_end(op, wrong):
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_an_index_out_of_range_is_refused_and_does_not_count_from_the_end(op, wrong, backend):
     args, spec = example(op)
     places = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.dtype == torch.int64]
     for place in places:
@@ -58,7 +59,7 @@ def test_an_index_out_of_range_is_refused_and_does_not_count_from_the_end(op, wr
             index = args[place].clone()
             index.view(-1, index.shape[-1])[row, 0] = wrong
             with pytest.raises(UserError, match="give indices from 0 to"):
-                kernels.get(op, **spec)(*[index if i == place else a for i, a in enumerate(args)])
+                kernels.get(op, backend, **spec)(*[index if i == place else a for i, a in enumerate(args)])
 
 
 @pytest.mark.parametrize("op", sorted(CLOUDS))

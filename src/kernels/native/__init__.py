@@ -29,9 +29,9 @@ EXTRAS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=
 """What compilers have or lack; the first that works is taken."""
 
 
-def native(*functions: Callable) -> Backend:
+def native(*functions: Callable, **restrictions: Any) -> Backend:
     """The backend `native` of an operation, for CPUs, of the functions that `Native` takes."""
-    return native_backend(lambda **spec: Native(*functions, **spec))
+    return native_backend(lambda **spec: Native(*functions, **spec), **restrictions)
 
 
 def native_backend(build: Callable, **restrictions: Any) -> Backend:
@@ -132,17 +132,18 @@ def _contiguous(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_contiguous() else tensor.contiguous().requires_grad_(tensor.requires_grad)
 
 
-def call(function: str, *args: Tensor | float | int | bool | None, source: str = "") -> None:
+def call(function: str, *args: Tensor | float | int | bool | None, source: str = "") -> int:
     """Run a C function: tensors and None are pointers, ints int64_t, floats double; the number of threads comes last.
 
+    What it gives back, an int64_t, is nothing if the function is void.
     The first tensor's dtype is that of all numbers. The function is in this folder, or in `source`, a text that may include
     this folder's headers.
     """
     dtype = next(a.dtype for a in args if isinstance(a, Tensor))
     run = _function(function, dtype, source)
     if run.argtypes is None:
-        run.argtypes = [*map(_kind, args), ctypes.c_int64]
-    run(*[a.data_ptr() if isinstance(a, Tensor) else a for a in args], torch.get_num_threads())
+        run.argtypes, run.restype = [*map(_kind, args), ctypes.c_int64], ctypes.c_int64
+    return run(*[a.data_ptr() if isinstance(a, Tensor) else a for a in args], torch.get_num_threads())
 
 
 @functools.cache

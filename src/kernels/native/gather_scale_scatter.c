@@ -15,7 +15,7 @@
 
 typedef struct {
     const int64_t *from, *to;
-    int64_t edges, channels, each; /* each: a weight for each channel (1), or one for all (0) */
+    int64_t edges, nodes, size, channels, each; /* each: a weight for each channel (1), or one for all (0) */
 } graph;
 
 /* Weights of `width` channels of an edge that begin at channel c. */
@@ -23,12 +23,13 @@ INLINE lanes weights(const real *weight, const graph *g, int64_t e, int64_t c, i
     return g->each ? load(weight + e * g->channels + c, left) : weight[e] + (lanes){0};
 }
 
-/* Sums at the destinations first to end, of channels c to c + width. */
-INLINE void messages(int64_t width, const graph *g, const real *x, const real *weight, real *out, int64_t c, int64_t first,
+/* Sums at the destinations first to end, of channels c to c + width, up to an edge whose ends do not exist: whether there is one. */
+INLINE int messages(int64_t width, const graph *g, const real *x, const real *weight, real *out, int64_t c, int64_t first,
                      int64_t end) {
     lanes sums[BLOCK];
     real *row = 0;
     for (int64_t e = 0; e < g->edges; e++) {
+        if ((uint64_t)g->from[e] >= (uint64_t)g->nodes || (uint64_t)g->to[e] >= (uint64_t)g->size) return 1;
         if (g->to[e] < first || g->to[e] >= end) continue;
         real *mine = out + g->to[e] * g->channels + c;
         if (mine != row) {
@@ -41,21 +42,29 @@ INLINE void messages(int64_t width, const graph *g, const real *x, const real *w
             sums[i / LANES] += weights(weight, g, e, c + i, width - i) * load(source + i, width - i);
     }
     for (int64_t i = 0; row && i < width; i += LANES) store(row + i, sums[i / LANES], width - i);
+    return 0;
 }
 
-/* Every thread has destinations of its own, and takes their edges in order: sums don't depend on how many threads there are. */
-void gather_scale_scatter(const real *x, const real *weight, const int64_t *edge_index, real *out, int64_t edges, int64_t size,
-                          int64_t channels, int64_t each, int64_t threads) {
-    graph g = {edge_index, edge_index + edges, edges, channels, each};
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++) {
-        int64_t first = size * part / threads, end = size * (part + 1) / threads;
+/* Every thread has destinations of its own, and takes their edges in order: sums don't depend on how many threads there are.
+   Gives 1, and sums that are not whole, if an edge's end does not exist. */
+int64_t gather_scale_scatter(const real *x, const real *weight, const int64_t *edge_index, real *out, int64_t edges,
+                             int64_t nodes, int64_t size, int64_t channels, int64_t each, int64_t threads) {
+    graph g = {edge_index, edge_index + edges, edges, nodes, size, channels, each};
+    int64_t wrong = 0;
+    FOR_PARTS {
+        int64_t first = BEGIN(size), end = END(size);
         memset(out + first * channels, 0, (end - first) * channels * sizeof(real));
         for (int64_t c = 0; c < channels; c += BLOCK * LANES) {
             int64_t width = least_count(BLOCK * LANES, channels - c);
-            FOR_WIDTH(width, messages, &g, x, weight, out, c, first, end)
+            int found = 0;
+            FOR_WIDTH(width, found = messages, &g, x, weight, out, c, first, end)
+            if (found) {
+#pragma omp atomic write
+                wrong = 1;
+            }
         }
     }
+    return wrong;
 }
 
 /* What a weight for each channel and its edge's source get of the gradients at destinations. */
@@ -136,12 +145,11 @@ static fans by_sources(const graph *g, int64_t size) {
 void gather_scale_scatter_backward(const real *gradient, const real *x, const real *weight, const int64_t *edge_index,
                                    real *by_x, real *by_weight, int64_t edges, int64_t size, int64_t channels, int64_t each,
                                    int64_t threads) {
-    graph g = {edge_index, edge_index + edges, edges, channels, each};
+    graph g = {edge_index, edge_index + edges, edges, size, 0, channels, each};
     int past = can_put_past(by_weight, edges * channels) && channels % LANES == 0;
     fans by = each ? (fans){0} : by_sources(&g, size);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++) {
-        int64_t first = size * part / threads, end = size * (part + 1) / threads;
+    FOR_PARTS {
+        int64_t first = BEGIN(size), end = END(size);
         if (each && by_x) memset(by_x + first * channels, 0, (end - first) * channels * sizeof(real));
         for (int64_t c = 0; c < channels; c += BLOCK * LANES) {
             int64_t width = least_count(BLOCK * LANES, channels - c);

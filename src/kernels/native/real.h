@@ -91,6 +91,12 @@ INLINE void add(real *y, real a, const real *x, int64_t n) {
     for (int64_t k = 0; k < n; k++) y[k] += a * x[k];
 }
 
+/* A part for each thread, and where it begins and ends among so many: what belongs to one of them is added up in one order. */
+#define FOR_PARTS _Pragma("omp parallel for num_threads(threads) schedule(static, 1)") for (int64_t part = 0; part < threads; part++)
+#define BEGIN(count) ((count) * part / threads)
+#define END(count) ((count) * (part + 1) / threads)
+#define SHARE(count) BEGIN(count), END(count)
+
 /* Sums of `width` numbers over chunks: every chunk has its own, so that the order does not depend on threads. */
 INLINE real *sums_of_chunks(int64_t chunks, int64_t width) { return calloc(chunks * width + 1, sizeof(real)); }
 INLINE void add_chunks(double *total, const real *sums, int64_t chunks, int64_t width) {

@@ -61,9 +61,8 @@ void rotate_scatter(const real *y, const real *D, const int64_t *node, const int
                     int64_t rows, int64_t components, int64_t packed, int64_t channels, int64_t nodes, int64_t threads) {
     frame s = {table, rows, components, packed, channels};
     int64_t size = components * channels;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++) {
-        int64_t first = nodes * part / threads, end = nodes * (part + 1) / threads;
+    FOR_PARTS {
+        int64_t first = BEGIN(nodes), end = END(nodes);
         memset(x + first * size, 0, (end - first) * size * sizeof(real));
         for (int64_t e = 0; e < edges; e++)
             if (node[e] >= first && node[e] < end)

@@ -53,9 +53,6 @@ INLINE void by_rows(int64_t heads, const real *weight, const int64_t *index, con
             by_logits[e * heads + h] -= weight[e * heads + h] * total[index[e] * heads + h];
 }
 
-#define FOR_PARTS _Pragma("omp parallel for num_threads(threads) schedule(static, 1)") for (int64_t part = 0; part < threads; part++)
-#define SHARE(count) (count) * part / threads, (count) * (part + 1) / threads
-
 void segment_softmax(const real *logits, const int64_t *index, real *out, int64_t rows, int64_t heads, int64_t size,
                      int64_t threads) {
     real *top = malloc((2 * size * heads + 1) * sizeof(real)), *total = top + size * heads;

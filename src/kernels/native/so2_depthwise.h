@@ -22,9 +22,8 @@ INLINE void store_rows(real *to, int64_t rows, int64_t channels, int64_t c, cons
 void so2_depthwise(const real *x, const real *D, const real *weight, const int64_t *source, const int64_t *destination,
                    real *out, int64_t edges, int64_t channels, int64_t size, int64_t threads) {
     int64_t node = COMPONENTS * channels;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++) {
-        int64_t from = size * part / threads, end = size * (part + 1) / threads;
+    FOR_PARTS {
+        int64_t from = BEGIN(size), end = END(size);
         memset(out + from * node, 0, (end - from) * node * sizeof(real));
         for (int64_t e = 0; e < edges; e++)
             for (int64_t c = 0; destination[e] >= from && destination[e] < end && c < channels; c += LANES) {
@@ -46,9 +45,8 @@ void so2_depthwise_backward(const real *gradient, const real *x, const real *D, 
                             int64_t channels, int64_t nodes, int64_t threads) {
     int64_t node = COMPONENTS * channels;
     int past = channels % LANES == 0 && can_put_past(to_weight, edges * PAIRS * channels);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t part = 0; part < threads; part++) {
-        int64_t from = nodes * part / threads, end = nodes * (part + 1) / threads;
+    FOR_PARTS {
+        int64_t from = BEGIN(nodes), end = END(nodes);
         if (to_x) memset(to_x + from * node, 0, (end - from) * node * sizeof(real));
         for (int64_t e = 0; e < edges; e++) {
             if (source[e] < from || source[e] >= end) continue;
