@@ -6,9 +6,10 @@ from torch import Tensor
 
 from ..errors import UserError
 from .compiled import Compiled, no_compiler
-from .registry import Backend, Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
 from .segment import check_range, check_segments
 from .segment_softmax import CompiledSoftmax, segment_softmax
+from .triton import backend
 
 
 def segment_attention(
@@ -63,7 +64,11 @@ def example(dtype, device, seed, *, nodes=40, degree=6, heads=4, channels=3):
 
 OP = Op(
     reference=segment_attention,
-    backends={"compiled": Backend(build_compiled, missing=no_compiler)},
+    backends={
+        "compiled": Backend(build_compiled, missing=no_compiler),
+        "reference": Backend(plain(segment_attention), device=None),
+        "triton": backend("segment_attention"),
+    },
     check=check,
     cost=cost,
     example=example,

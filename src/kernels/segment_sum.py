@@ -6,6 +6,7 @@ from torch import Tensor
 from .compiled import compiled
 from .registry import Backend, Cost, Op, plain, traffic
 from .segment import check_range, check_segments, segment_sum
+from .triton import backend
 
 
 def check(values: Tensor, index: Tensor, size: int) -> None:
@@ -28,7 +29,11 @@ def example(dtype, device, seed, *, nodes=40, degree=6, channels=8):
 # Nothing is fused in a sum by itself, so the reference comes first: compilation gains 10-20% with the backward pass.
 OP = Op(
     reference=segment_sum,
-    backends={"reference": Backend(plain(segment_sum), device=None), "compiled": compiled(segment_sum)},
+    backends={
+        "reference": Backend(plain(segment_sum), device=None),
+        "compiled": compiled(segment_sum),
+        "triton": backend("segment_sum"),
+    },
     check=check,
     cost=cost,
     example=example,

@@ -18,10 +18,11 @@ from .m_layout import (
     to_edge_frame,
 )
 from .native import native_backend
-from .registry import Cost, Op, traffic
+from .registry import Backend, Cost, Op, plain, traffic
 from .rotate_native import Rotations
 from .segment import segment_sum
 from .so2 import pairs, places_of_radial, radial_of_row, radial_rows, so2_blocks, so2_linear
+from .triton import backend
 
 
 def so2_conv(
@@ -133,7 +134,12 @@ def example(dtype, device, seed, *, nodes=6, degree=4, channels=4, lmax=2, mmax=
 
 OP = Op(
     reference=so2_conv,
-    backends={"native": native_backend(AroundLoops), "compiled": compiled(by_rows)},
+    backends={
+        "native": native_backend(AroundLoops),
+        "compiled": compiled(by_rows),
+        "reference": Backend(plain(so2_conv), device=None),
+        "triton": backend("so2_conv"),
+    },
     check=check,
     cost=cost,
     example=example,

@@ -12,8 +12,11 @@ from torch import Tensor
 from ..errors import UserError
 from ..geometry import spherical_harmonics as geometry
 from ..geometry.rotations import unit_vectors
+from . import harmonics_native
 from .compiled import compiled
+from .native import native_backend
 from .registry import Backend, Cost, Op, plain, traffic
+from .triton import backend
 
 
 def spherical_harmonics(
@@ -67,9 +70,11 @@ def without_sphericart() -> str | None:
 OP = Op(
     reference=spherical_harmonics,
     backends={
+        "native": native_backend(harmonics_native.build),
         "compiled": compiled(spherical_harmonics),
         "reference": Backend(plain(spherical_harmonics), device=None),
         "sphericart": Backend(build_sphericart, dtypes=(torch.float64, torch.float32), missing=without_sphericart),
+        "triton": backend("spherical_harmonics"),
     },
     check=check,
     cost=cost,

@@ -14,18 +14,27 @@ ON_DEVICE = (
 )
 
 EDGES = {"nodes": 5, "degree": 4}
+SPEC = ("function", "normalize", "normalization")  # what examples do not choose
 QUICK = [
+    ("spherical_harmonics", {"edges": 19, "lmax": 3}),
     ("wigner", {"edges": 19, "lmax": 3}),
     ("rotate_gather", {**EDGES, "channels": 3, "lmax": 2, "mmax": 1}),
     ("rotate_scatter", {**EDGES, "channels": 3, "lmax": 2, "mmax": 1}),
+    ("so2_conv", {**EDGES, "channels": 3, "lmax": 2, "mmax": 1}),
     ("so2_depthwise", {**EDGES, "channels": 3, "lmax": 1, "mmax": 1}),
     ("so2_depthwise_radial", {**EDGES, "channels": 17, "inputs": 5, "lmax": 1, "mmax": 1}),
     ("gaunt_product", {"rows": 5, "channels": 7, "lmax1": 2, "lmax2": 1, "lmax3": 3}),
     ("s2_activation", {"rows": 5, "channels": 7, "lmax": 2, "kind": "separable", "resolution": (4, 6)}),
     ("geometric_product", {"signature": (3, 0, 1), "nodes": 7, "channels": 19}),
+    ("segment_sum", {"nodes": 4, "degree": 9, "channels": 3}),
     ("segment_softmax", {"nodes": 4, "degree": 9, "heads": 3}),
+    ("segment_attention", {"nodes": 4, "degree": 9, "heads": 3, "channels": 5}),
 ]
 THOROUGH = [
+    ("spherical_harmonics", {"edges": 3, "lmax": 0, "normalization": "integral"}),
+    ("spherical_harmonics", {"edges": 33, "lmax": 1, "normalize": False}),
+    ("spherical_harmonics", {"edges": 5, "lmax": 5, "normalization": "norm", "normalize": False}),
+    ("spherical_harmonics", {"edges": 67, "lmax": 8, "normalization": "integral"}),
     ("wigner", {"edges": 3, "lmax": 0}),
     ("wigner", {"edges": 33, "lmax": 1}),
     ("wigner", {"edges": 17, "lmax": 6}),
@@ -33,6 +42,9 @@ THOROUGH = [
     ("rotate_gather", {**EDGES, "channels": 5, "lmax": 4, "mmax": 4}),
     ("rotate_scatter", {"nodes": 2, "degree": 1, "channels": 131, "lmax": 1, "mmax": 0}),
     ("rotate_scatter", {**EDGES, "channels": 5, "lmax": 3, "mmax": 3}),
+    ("so2_conv", {"nodes": 3, "degree": 3, "channels": 1, "lmax": 0, "mmax": 0}),
+    ("so2_conv", {**EDGES, "channels": 5, "lmax": 3, "mmax": 3}),
+    ("so2_conv", {"nodes": 2, "degree": 1, "channels": 131, "lmax": 1, "mmax": 0}),
     ("so2_depthwise", {"nodes": 3, "degree": 3, "channels": 1, "lmax": 0, "mmax": 0}),
     ("so2_depthwise", {**EDGES, "channels": 33, "lmax": 3, "mmax": 2}),
     ("so2_depthwise_radial", {**EDGES, "channels": 5, "inputs": 19, "lmax": 3, "mmax": 2}),
@@ -50,8 +62,12 @@ THOROUGH = [
     ("geometric_product", {"signature": (3, 0, 0), "nodes": 2, "channels": 5}),
     ("geometric_product", {"signature": (1, 1, 1), "nodes": 1, "channels": 1}),
     ("geometric_product", {"signature": (0, 0, 0), "nodes": 2, "channels": 3}),
+    ("segment_sum", {"nodes": 9, "degree": 3, "channels": 131}),
+    ("segment_sum", {"nodes": 1, "degree": 70, "channels": 1}),
     ("segment_softmax", {"nodes": 9, "degree": 3, "heads": 19}),
     ("segment_softmax", {"nodes": 1, "degree": 70, "heads": 1}),
+    ("segment_attention", {"nodes": 9, "degree": 3, "heads": 19, "channels": 17}),
+    ("segment_attention", {"nodes": 2, "degree": 35, "heads": 1, "channels": 131}),
 ]
 
 
@@ -68,9 +84,9 @@ def cases() -> list:
 
 def example(op: str, dtype: torch.dtype, sizes: dict) -> tuple[tuple, dict]:
     """Arguments on the device that is tested, and the spec."""
-    named = {key: value for key, value in sizes.items() if key != "function"}
+    named = {key: value for key, value in sizes.items() if key not in SPEC}
     args, spec = find(op).example(dtype, DEVICE, 0, **named)
-    return args, spec | {key: value for key, value in sizes.items() if key == "function"}
+    return args, spec | {key: value for key, value in sizes.items() if key in SPEC}
 
 
 def is_number(value) -> bool:

@@ -56,14 +56,18 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64):
 print(len(compiled), "compiled", sorted({key[0] for key in compiled}))
 """
 KERNELS = {
+    "spherical_harmonics": 2,
     "wigner": 2,
     "rotate_gather": 3,
+    "so2_conv": 4,
     "so2_depthwise": 5,
     "so2_depthwise_radial": 6,
     "gaunt_product": 1,
     "s2_activation": 1,
     "geometric_product": 1,
+    "segment_sum": 1,
     "segment_softmax": 2,
+    "segment_attention": 5,
 }
 
 

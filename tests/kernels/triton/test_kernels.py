@@ -41,15 +41,19 @@ def test_half_precision_is_within_the_declared_tolerance(op, sizes, dtype):
 
 
 EMPTY = {
+    "spherical_harmonics": lambda a: (a[0][:0],),
     "wigner": lambda a: (a[0][:0],),
     "rotate_gather": lambda a: (a[0], a[1][:0], a[2][:0]),
     "rotate_scatter": lambda a: (a[0][:0], a[1][:0], a[2][:0], a[3]),
+    "so2_conv": lambda a: (a[0], a[1][:, :0], a[2][:0], a[3][:0], a[4], a[5]),
     "so2_depthwise": lambda a: (a[0], a[1][:, :0], a[2][:0], a[3][:0], a[4]),
     "so2_depthwise_radial": lambda a: (a[0], a[1][:, :0], a[2][:0], a[3][:0], a[4], a[5]),
     "gaunt_product": lambda a: (a[0][:0], a[1][:0]),
     "s2_activation": lambda a: (a[0][:0], a[1][:0]),
     "geometric_product": lambda a: (a[0][:, :0], a[1][:, :0]),
+    "segment_sum": lambda a: (a[0][:0], a[1][:0], a[2]),
     "segment_softmax": lambda a: (a[0][:0], a[1][:0], a[2]),
+    "segment_attention": lambda a: (a[0][:0], a[1][:0], a[2][:0], a[3]),
 }
 
 
@@ -88,6 +92,32 @@ def test_edges_may_come_in_any_order_and_nodes_may_have_none():
     logits = torch.randn(20, 2, dtype=torch.float64, device=DEVICE)
     found = kernels.get("segment_softmax", "triton")(logits, index, 8)
     torch.testing.assert_close(found, kernels.get("segment_softmax", "reference")(logits, index, 8))
+    values = torch.randn(20, 2, 3, dtype=torch.float64, device=DEVICE)
+    for order in (index, index.int()):
+        for op, args in (("segment_sum", (values,)), ("segment_attention", (logits, values))):
+            found = kernels.get(op, "triton")(*args, order, 8)
+            torch.testing.assert_close(found, kernels.get(op, "reference")(*args, order, 8))
+            assert not found[[1, 2, 3, 5, 7]].any()
+
+
+def test_a_convolution_takes_edges_in_any_order():
+    (x, edge_index, D, radial, weight, size), spec = example("so2_conv", torch.float64, dict(QUICK)["so2_conv"])
+    order = torch.randperm(len(D), generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    kernel = kernels.get("so2_conv", "triton", **spec)
+    found = kernel(x, edge_index[:, order], D[order], radial[order], weight, size + 1)
+    torch.testing.assert_close(found[:size], kernel(x, edge_index, D, radial, weight, size))
+    assert not found[size:].any()
+
+
+@pytest.mark.parametrize("op", ["segment_sum", "segment_attention"])
+def test_sums_without_channels_are_empty(op):
+    index = torch.tensor([1, 0, 1], device=DEVICE)
+    logits = torch.ones(3, 2, device=DEVICE, requires_grad=True)
+    values = torch.ones(3, 2, 0, device=DEVICE, requires_grad=True)
+    args = (values,) if op == "segment_sum" else (logits, values)
+    out = kernels.get(op, "triton")(*args, index, 4)
+    assert out.shape == (4, 2, 0)
+    assert not any(g.any() for g in torch.autograd.grad(out.sum(), args))
 
 
 def test_masked_edges_have_no_weight_and_no_gradient_even_alone():
@@ -99,6 +129,70 @@ def test_masked_edges_have_no_weight_and_no_gradient_even_alone():
     (gradient,) = torch.autograd.grad(weight[0].sum(), logits)
     slope = sigmoid * (1 - sigmoid)
     assert gradient.flatten().tolist() == pytest.approx([slope, 0, -slope, 0, 0])
+
+
+def test_attention_to_masked_edges_is_nothing_to_second_order():
+    """One segment is masked in part, one as a whole, one in one head only; the last has no edges."""
+    inf = torch.inf
+    logits = torch.tensor([[1.0, -inf], [-inf, -inf], [2.0, 0.0], [-inf, -inf], [1e4, -inf]], dtype=torch.float64)
+    values = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    index = torch.tensor([0, 0, 0, 1, 2], device=DEVICE)
+    found, true = (
+        derivatives(
+            lambda *a, b=b: kernels.get("segment_attention", b)(*a, index, 4), (logits.to(DEVICE), values.to(DEVICE))
+        )
+        for b in ("triton", "reference")
+    )
+    for f, t in zip(sum(found, []), sum(true, []), strict=True):
+        assert f.isfinite().all()
+        torch.testing.assert_close(f, t, rtol=1e-12, atol=1e-12)
+    out, (of_logits, of_values), _ = found
+    assert not out[0][[1, 3]].any()
+    assert not out[0][2, 1].any()
+    masked = logits.to(DEVICE) == -inf
+    assert not of_logits[masked].any()
+    assert not of_values[masked].any()
+
+
+@pytest.mark.parametrize("shift", [-1e6, 1e6])
+def test_attention_neither_overflows_nor_depends_on_a_shift(shift):
+    (logits, *rest), _ = example("segment_attention", torch.float32, dict(QUICK)["segment_attention"])
+    logits, kernel = logits.round().requires_grad_(), kernels.get("segment_attention", "triton")
+    plain, shifted = (kernel(logits + by, *rest) for by in (0, shift))
+    torch.testing.assert_close(shifted, plain)
+    gradients = (torch.autograd.grad(out.square().sum(), logits)[0] for out in (plain, shifted))
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_harmonics_at_zero_and_at_the_poles_are_the_references(normalize, dtype):
+    rows = [[0, 0, 0], [0, 2, 0], [0, -1, 0], [0, 0, -1e-25], [0, 1e-200, 0], [1, 1, 1]]
+    r = torch.tensor(rows, dtype=torch.float64, device=DEVICE).to(dtype)
+    true, found = (
+        derivatives(kernels.get("spherical_harmonics", b, lmax=3, normalize=normalize), (r,))
+        for b in ("reference", "triton")
+    )
+    assert found[0][0][0].tolist() == [1] + 15 * [0]
+    for f, t in zip(found[:2], true[:2], strict=True):
+        assert f[0].isfinite().all()
+        assert (f[0][0] == t[0][0]).all()
+        assert relative(f[0], t[0]) <= (1e-5 if dtype == torch.float32 else 1e-12)
+
+
+def test_harmonics_of_large_vectors_do_not_overflow_and_nan_stays_in_its_edge():
+    r = torch.tensor([[1e30, -2e30, 1e30], [1, -2, 1], [torch.nan, 1, 1]], device=DEVICE)
+    Y = kernels.get("spherical_harmonics", "triton", lmax=3)(r)
+    torch.testing.assert_close(Y[0], Y[1])
+    assert Y[:2].isfinite().all()
+    assert Y[2, 1:].isnan().any()
+
+
+def test_vectors_that_count_as_zero_in_half_precision_have_no_harmonics():
+    r = torch.tensor([[1e-3, 0, 2e-3], [2e-2, 0, 0]], dtype=torch.float16, device=DEVICE)
+    Y = kernels.get("spherical_harmonics", "triton", lmax=2)(r)
+    torch.testing.assert_close(Y, kernels.get("spherical_harmonics", "reference", lmax=2)(r))
+    assert Y[:, 1:].any(1).tolist() == [False, True]
 
 
 def test_an_edge_without_direction_passes_scalars_only():
