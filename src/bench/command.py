@@ -7,7 +7,7 @@ from ..errors import UserError
 from ..kernels import ops
 from .expressivity import bench_expressivity
 from .hyperbolic import bench_hyperbolic
-from .operations import DEGREES, bench_operations
+from .operations import DEGREES, QUICK_DEGREES, bench_operations
 from .scaling import bench_scaling
 from .train import bench_train
 from .train_kernels import bench_train_kernels
@@ -160,13 +160,14 @@ def _operations(arguments: list[str]) -> None:
         epilog=f"operations: {', '.join(ops())}",
     )
     parser.add_argument("op", nargs="*", metavar="OP", help="operations; all if none is named")
-    parser.add_argument("--lmax", type=int, nargs="+", default=list(DEGREES), help="degrees L to measure (1 2 3 4 6)")
+    parser.add_argument("--lmax", type=int, nargs="+", help="degrees L to measure (1 2 3 4 6, or 1 2 with --quick)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--quick", action="store_true", help="small sizes and three repetitions: a look, not a measurement"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/bench"), help="a folder for results.json and plots")
     options = parser.parse_args(arguments)
-    if min(options.lmax) < 1 or options.threads < 1:
+    degrees = options.lmax or (QUICK_DEGREES if options.quick else DEGREES)
+    if min(degrees) < 1 or options.threads < 1:
         raise UserError("bench: --lmax and --threads take whole numbers from 1 on")
-    bench_operations(options.op, options.lmax, options.threads, options.quick, options.output)
+    bench_operations(options.op, degrees, options.threads, options.quick, options.output)

@@ -19,7 +19,7 @@ from .measure import Row, measure
 from .plot import times_against_degree
 from .show import case_table, case_title, console, goals_table, resolution_table
 
-DEGREES = (1, 2, 3, 4, 6)
+DEGREES, QUICK_DEGREES = (1, 2, 3, 4, 6), (1, 2)
 REPETITIONS, QUICK = 20, 3
 RIVALS = {
     "e3nn": "e3nn",

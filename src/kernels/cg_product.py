@@ -12,7 +12,8 @@ from ..errors import UserError
 from ..geometry.checks import require_degree
 from ..geometry.clebsch_gordan import clebsch_gordan
 from ..geometry.tables import constant_table
-from .registry import Cost, Op, traffic
+from .cueq import backend as cueq
+from .registry import Backend, Cost, Op, plain, traffic
 
 
 def paths(lmax1: int, lmax2: int, lmax3: int, odd: bool) -> list[tuple[int, int, int]]:
@@ -110,4 +111,10 @@ def example(dtype, device, seed, *, rows=5, channels=3, lmax1=2, lmax2=2, lmax3=
     return args, {"lmax1": lmax1, "lmax2": lmax2, "lmax3": lmax3, "odd": odd}
 
 
-OP = Op(reference=cg_product, check=check, cost=cost, example=example)
+OP = Op(
+    reference=cg_product,
+    backends={"reference": Backend(plain(cg_product), device=None), "cueq": cueq(cg_product)},
+    check=check,
+    cost=cost,
+    example=example,
+)

@@ -7,8 +7,10 @@ from torch import Tensor
 from ..errors import UserError
 from . import edge_rows
 from .compiled import compiled
+from .cueq import backend as cueq
 from .m_layout import check_convolution, degrees, example_edges, from_edge_frame, rotation_flop, static, to_edge_frame
 from .native import native
+from .oeq import backend as oeq
 from .registry import Backend, Cost, Op, plain, traffic
 from .segment import segment_sum
 from .so2 import pairs, so2_diagonal
@@ -83,6 +85,8 @@ OP = Op(
         "compiled": compiled(by_rows),
         "reference": Backend(plain(so2_depthwise), device=None),
         "triton": backend("so2_depthwise"),
+        "cueq": cueq(so2_depthwise),
+        "oeq": oeq(so2_depthwise),
     },
     check=check,
     cost=cost,

@@ -13,7 +13,9 @@ from ..errors import UserError
 from ..geometry.checks import require_degree
 from ..geometry.clebsch_gordan import clebsch_gordan
 from ..geometry.tables import constant_table
-from .registry import Cost, Op, traffic
+from .cueq import backend as cueq
+from .cueq import many_factors
+from .registry import Backend, Cost, Op, plain, traffic
 from .segment import check_range
 
 RANK = 1e-10  # singular values below this share of the largest are zero: the next ones are of order one
@@ -214,4 +216,13 @@ def example(dtype, device, seed, *, nodes=5, channels=3, kinds=2, lmax=2, lmax_o
     return (x.to(device, dtype), weight.to(device, dtype), species.to(device)), spec
 
 
-OP = Op(reference=symmetric_contraction, check=check, cost=cost, example=example)
+OP = Op(
+    reference=symmetric_contraction,
+    backends={
+        "reference": Backend(plain(symmetric_contraction), device=None),
+        "cueq": cueq(symmetric_contraction, refuses=many_factors),
+    },
+    check=check,
+    cost=cost,
+    example=example,
+)

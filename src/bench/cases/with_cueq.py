@@ -1,21 +1,24 @@
-"""cuEquivariance's depthwise product, as a competitor; on a CPU by its `naive` method."""
+"""cuEquivariance's own depthwise product over edges, as a competitor; our backend `cueq` evaluates our product by it."""
 
 from importlib.util import find_spec
 
 import torch
 
+from ...geometry.spherical_harmonics import spherical_harmonics
 from ...kernels import so2
+from ...kernels.cueq import not_installed
+from ...kernels.cueq.polynomial import METHODS
 from ..case import Competitor
-from .with_e3nn import depthwise_weights, directions, harmonics, message_passing, to_e3nn
-
-INSTALLED = all(find_spec(name) is not None for name in ("cuequivariance", "cuequivariance_torch", "e3nn"))
+from .with_e3nn import depthwise_weights, directions
 
 
 def depthwise(lmax: int, channels: int) -> list[Competitor]:
     """Filters of l2 <= L, the paths kept apart: the function of e3nn's `uvu` product with l2 <= L."""
-    if not INSTALLED:
+    on_gpu = torch.cuda.is_available()
+    if not_installed() is not None or (on_gpu and find_spec("cuequivariance_ops_torch") is None):
         return []
     kept = [i for i, path in enumerate(so2.paths(lmax)) if path[1] <= lmax]
+    device = "cuda" if on_gpu else "cpu"
 
     def build():
         import cuequivariance as cue
@@ -28,17 +31,22 @@ def depthwise(lmax: int, channels: int) -> list[Competitor]:
             irreps(channels),
             irreps(1),
             irreps(1),
-            layout=cue.mul_ir,
+            layout=cue.ir_mul,
             shared_weights=False,
             internal_weights=False,
-            dtype=torch.float32,
-            method="fused_tp" if torch.cuda.is_available() else "naive",
+            device=device,
+            method=METHODS[device],
         )
-        return message_passing(product.to("cuda") if torch.cuda.is_available() else product)
+
+        def convolution(x, edge_index, Y, weight, size):
+            source, destination = edge_index
+            return product(x, Y, weight, indices_1=source, indices_out=destination, size_out=size)
+
+        return convolution
 
     def prepare(x, edge_index, D, weight, size):
         by_path = depthwise_weights(weight, lmax)[:, kept]
-        return to_e3nn(x), edge_index, harmonics(directions(D), lmax), by_path.flatten(1), size
+        return x.flatten(1), edge_index, spherical_harmonics(directions(D), lmax), by_path.flatten(1), size
 
     weights = len(kept) * channels
     remark = "fewer paths"
