@@ -26,14 +26,18 @@ def row_of(degree, m, LMAX: tl.constexpr):
 CHOICES = [{"EDGES": edges, "num_warps": warps} for edges, warps in ((8, 4), (1, 1), (2, 1), (4, 2), (4, 4))]
 
 
-@tuned(*CHOICES, key=["channels", "LMAX"])
+@tuned(*CHOICES, key=["channels", "LMAX", "SCALED"])
 @jit
 def _gather_kernel(
-    x, index, D, out, edges, channels, rows,
+    x, index, D, radial, place, out, edges, channels, rows, scales,
+    SCALED: tl.constexpr,
     LMAX: tl.constexpr, MMAX: tl.constexpr, PACKED: tl.constexpr, ACC: tl.constexpr,
     CHANNELS: tl.constexpr, EDGES: tl.constexpr,
 ):  # fmt: skip
-    """EDGES edges and CHANNELS channels a program: each feature is read once, each number of D is broadcast."""
+    """EDGES edges and CHANNELS channels a program: each feature is read once, each number of D is broadcast.
+
+    If SCALED, each row is multiplied by the radial weight, one of `scales`, at its `place`.
+    """
     edge = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     exists = edge < edges
@@ -51,7 +55,11 @@ def _gather_kernel(
             total = tl.zeros([EDGES, CHANNELS], ACC)
             for b in tl.static_range(2 * degree + 1):
                 total += tl.load(block + b, exists, 0).to(ACC)[:, None] * parts[b]
-            tl.store(target + row_of(degree, m, LMAX) * channels, total.to(out.dtype.element_ty), live)
+            row = row_of(degree, m, LMAX)
+            if SCALED:
+                scale = radial + (edge[:, None] * scales + tl.load(place + row)) * channels + channel[None, :]
+                total *= tl.load(scale, live, 0).to(ACC)
+            tl.store(target + row * channels, total.to(out.dtype.element_ty), live)
 
 
 @tuned(*CHOICES, key=["channels", "LMAX"])
@@ -138,15 +146,25 @@ def _sizes(lmax: int, mmax: int, channels: int, dtype: torch.dtype) -> dict:
 @torch.library.custom_op("erlangen::rotate_gather", mutates_args=())
 def gather(x: Tensor, index: Tensor, D: Tensor, lmax: int, mmax: int) -> Tensor:
     """D x[index], m-major: (edges, rows, channels)."""
+    return gathered(x, index, D, None, None, lmax, mmax)
+
+
+def gathered(
+    x: Tensor, index: Tensor, D: Tensor, radial: Tensor | None, place: Tensor | None, lmax: int, mmax: int
+) -> Tensor:
+    """The same, times the radial weights (edges, scales, channels) at each row's `place` if there are any."""
     x, D, index = x.contiguous(), D.contiguous(), index.contiguous()
     edges, channels, rows = D.shape[0], x.shape[2], m_rows(lmax, mmax)
+    scaled = radial is not None
+    weights = (radial.contiguous(), place) if scaled else (x, index)  # which then are not read
     out = x.new_empty(edges, rows, channels)
     if out.numel():
         sizes = _sizes(lmax, mmax, channels, x.dtype)
         columns = triton.cdiv(channels, sizes["CHANNELS"])
+        scales = radial.shape[1] if scaled else 0
         with torch.cuda.device_of(out):
             _gather_kernel[lambda meta: (triton.cdiv(edges, meta["EDGES"]), columns)](
-                x, index, D, out, edges, channels, rows, **sizes
+                x, index, D, *weights, out, edges, channels, rows, scales, SCALED=scaled, **sizes
             )
     return out
 

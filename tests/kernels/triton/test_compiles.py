@@ -59,7 +59,7 @@ KERNELS = {
     "spherical_harmonics": 2,
     "wigner": 2,
     "rotate_gather": 3,
-    "so2_conv": 4,
+    "so2_conv": 3,
     "so2_depthwise": 5,
     "so2_depthwise_radial": 6,
     "gaunt_product": 1,
