@@ -32,7 +32,7 @@ def _normalized(logits: Tensor, top: Tensor, index: Tensor, size: int) -> Tensor
 def _segment_top(logits: Tensor, index: Tensor, size: int) -> Tensor:
     """The largest logit of each segment and head (size, heads); 0 where none is finite."""
     start = logits.new_full((size, logits.shape[1]), -torch.inf)
-    top = start.scatter_reduce(0, index.unsqueeze(1).expand_as(logits), logits.detach(), "amax")
+    top = start.scatter_reduce(0, index.long().unsqueeze(1).expand_as(logits), logits.detach(), "amax")
     return top.masked_fill(top == -torch.inf, 0)
 
 

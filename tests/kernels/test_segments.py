@@ -127,7 +127,8 @@ def test_the_order_of_edges_does_not_matter(generator, index):
 
 
 @pytest.mark.parametrize(
-    "backend", [pytest.param("native", marks=needs_c), pytest.param("compiled", marks=pytest.mark.slow)]
+    "backend",
+    ["reference", pytest.param("native", marks=needs_c), pytest.param("compiled", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("heads", [1, 2, 32])
 def test_every_softmax_takes_edges_in_any_order_and_masks(generator, index, backend, heads):
