@@ -38,7 +38,7 @@ def record(self, *args, grid, warmup, **constants):
             for n, v in ((n, values[n]) for n in names)
         }
         consts = {n: values[n] for n, kind in signature.items() if kind == "constexpr"}
-        key = (self.fn.__name__, str(signature), str(consts), config.num_warps)
+        key = (f"{self.fn.__module__.rpartition('.')[2]}.{self.fn.__name__}", str(signature), str(consts), config.num_warps)
         if key not in compiled:
             source = ASTSource(fn=self.fn, signature=signature, constexprs=consts)
             binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": config.num_warps})
