@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise, starmap
+from itertools import pairwise
+from math import isfinite
 from threading import local
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from .segment import rowptr_of
 SHELL = 0.01  # width of a shell of neighbours, in the unit of the positions (Angstrom)
 FEW = 25  # atoms of a molecule up to which looking at all pairs is faster than a call of vesin (measured)
 CHUNK = 1 << 22  # candidate pairs that the reference looks at in one go
+EYE = np.eye(3)
 _OF_THREAD = local()  # searches of vesin, by cutoff and number of threads
 
 
@@ -217,24 +219,25 @@ def _vesin(pos, ptr, cell, pbc, cutoff, dtype) -> tuple[Tensor, Tensor, Tensor]:
     edge_index = torch.empty(2, ends[-1], dtype=torch.int64)
     offset, vector = torch.empty(ends[-1], 3, dtype=torch.int32), torch.empty(ends[-1], 3, dtype=dtype)
     order = _order_in_c if _in_c() else _order_in_numpy
-    for first, edges, of_graph in zip(pairwise(bounds), found, starmap(slice, pairwise(ends)), strict=True):
-        order(*first, *map(torch.from_numpy, edges), edge_index[:, of_graph], offset[of_graph], vector[of_graph])
+    for atoms, edges, place in zip(pairwise(bounds), found, ends[:-1].tolist(), strict=True):
+        order(*atoms, *map(torch.from_numpy, edges), edge_index, offset, vector, place)
     return edge_index, offset, vector
 
 
 _in_c = cache(lambda: no_compiler() is None)
 
 
-def _order_in_c(first, end, pairs, shifts, vectors, edge_index, offset, vector) -> None:
-    """A graph's edges by destination, then by source, into arrays of all graphs; the graph's atoms are `first` to `end`."""
-    call("order_edges", vector, vectors, pairs, shifts, *edge_index, offset, len(pairs), end - first, first)
+def _order_in_c(first, end, pairs, shifts, vectors, edge_index, offset, vector, place) -> None:
+    """Edges of the atoms `first` to `end` by destination, then by source, into arrays of all graphs from `place` on."""
+    sizes = place, len(vector), len(pairs), end - first, first
+    call("order_edges", vector, vectors, pairs, shifts, edge_index, offset, *sizes)
 
 
-def _order_in_numpy(first, end, pairs, shifts, vectors, edge_index, offset, vector) -> None:
-    pairs = pairs.long()
+def _order_in_numpy(first, end, pairs, shifts, vectors, edge_index, offset, vector, place) -> None:
+    pairs, rows = pairs.long(), slice(place, place + len(pairs))
     order = torch.from_numpy(np.lexsort(pairs.T.flip(0).numpy()))
-    edge_index[:] = pairs[order].T.flip(0) + first
-    offset[:], vector[:] = shifts[order], vectors[order]
+    edge_index[:, rows] = pairs[order].T.flip(0) + first
+    offset[rows], vector[rows] = shifts[order], vectors[order]
 
 
 def _searches(cutoff: float, graphs: int) -> list:
@@ -282,7 +285,9 @@ def check(pos, ptr, cell=None, pbc=None, *, cutoff, max_neighbors=None, strict=F
     bounds = ptr.numpy(force=True)  # with so few numbers quicker than torch
     if ptr.ndim != 1 or graphs < 0 or bounds[0] != 0 or bounds[-1] != len(pos) or (bounds[1:] < bounds[:-1]).any():
         raise UserError(f"neighbor_list: ptr must rise from 0 to the number of atoms, {len(pos)}; give batch.ptr")
-    if not bool(pos.isfinite().all()):
+    if not isfinite(
+        pos.detach().sum(dtype=torch.float64).item()
+    ):  # one operation; what is not finite stays so in a sum
         raise UserError("neighbor_list: a position is not finite; look at the data, or at a diverging model")
     if cutoff is not None and not 0 < cutoff < float("inf"):
         raise UserError(f"neighbor_list: cutoff={cutoff}; give a positive distance, or None for complete graphs")
@@ -300,13 +305,13 @@ def _check_cell(graphs: int, cell: Tensor | None, pbc: Tensor | None, cutoff: fl
         raise UserError(f"neighbor_list: cell must be ({graphs}, 3, 3) and pbc ({graphs}, 3), one for each graph")
     if cutoff is None:
         raise UserError("neighbor_list: complete graphs of periodic structures are infinite; give a cutoff")
-    vectors = cell.detach().double().numpy(force=True)
-    periodic = np.ones((graphs, 3), bool) if pbc is None else pbc.numpy(force=True)
+    apart = np.zeros((graphs, 3), bool) if pbc is None else ~pbc.numpy(force=True)
+    vectors = np.where(apart[..., None], 0, cell.double().numpy(force=True))
     with np.errstate(all="ignore"):  # a comparison with NaN is False
-        unit = vectors * (periodic / np.where(periodic, np.linalg.norm(vectors, axis=2), 1))[..., None]
-        # the squared volume that the periodic unit vectors span
-        volume2 = np.linalg.det(unit @ unit.swapaxes(1, 2) + np.eye(3) * ~periodic[:, None])
-    if not (volume2 > 1e-12).all():
+        products = vectors @ vectors.swapaxes(1, 2) + EYE * apart[:, None]
+        # the squared volume that the periodic vectors span, and that of as long ones at right angles
+        volume2, most = np.linalg.det(products), products.diagonal(axis1=1, axis2=2).prod(1)
+    if not (volume2 > 1e-12 * most).all():
         raise UserError(
             "neighbor_list: a cell has no volume along its periodic directions; give lattice vectors or pbc"
         )
