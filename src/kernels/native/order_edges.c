@@ -2,8 +2,7 @@
 #include "real.h"
 
 /* Pairs (destination, source) of one graph, whose atoms begin at `start`, by destination, then by source, into arrays of `total`
-   edges from `place` on. Every pair is there in both directions, so that an atom is as often a source as it is a destination,
-   and is counted once. */
+   edges from `place` on. */
 void order_edges(real (*vector)[3], const double (*vectors)[3], const int64_t (*pairs)[2], const int32_t (*shifts)[3],
                  int64_t *edge_index, int32_t (*offset)[3], int64_t place, int64_t total, int64_t count, int64_t atoms,
                  int64_t start, int64_t threads) {
@@ -12,9 +11,8 @@ void order_edges(real (*vector)[3], const double (*vectors)[3], const int64_t (*
     vector += place, offset += place;
     uint32_t *from = calloc(2 * (atoms + 1 + count), sizeof(uint32_t)), *to = from + atoms + 1;
     uint32_t *by_source = to + atoms + 1, *order = by_source + count;
-    for (int64_t e = 0; e < count; e++) from[pairs[e][1] + 1]++;
-    for (int64_t i = 0; i < atoms; i++) from[i + 1] += from[i];
-    memcpy(to, from, (atoms + 1) * sizeof(uint32_t));
+    for (int64_t e = 0; e < count; e++) from[pairs[e][1] + 1]++, to[pairs[e][0] + 1]++;
+    for (int64_t i = 0; i < atoms; i++) from[i + 1] += from[i], to[i + 1] += to[i];
     for (int64_t e = 0; e < count; e++) by_source[from[pairs[e][1]]++] = (uint32_t)e;
     for (int64_t k = 0; k < count; k++) order[to[pairs[by_source[k]][0]]++] = by_source[k];
     for (int64_t k = 0; k < count; k++) {
