@@ -9,6 +9,7 @@ The outer product is the geometric product of G(0, 0, p + q + r), which has the 
 of projective algebra is therefore `undual` of that product of duals.
 """
 
+import math
 from functools import cache
 from itertools import combinations
 from typing import NamedTuple
@@ -53,6 +54,13 @@ def blades(signature: Signature) -> tuple[tuple[int, ...], ...]:
 def grades(signature: Signature) -> tuple[int, ...]:
     """The grade of each basis blade."""
     return tuple(map(len, blades(signature)))
+
+
+@constant_table
+def blade_squares(signature: Signature) -> np.ndarray:
+    """<b~ b>_0 of each basis blade b: the product of its generators' squares."""
+    square = squares(signature)
+    return np.array([math.prod(square[i] for i in blade) for blade in blades(signature)], dtype=np.float64)
 
 
 @cache

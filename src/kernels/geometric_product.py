@@ -67,7 +67,7 @@ class Form(torch.autograd.Function):
         return None, None, *gradients
 
 
-def _too_many(signature: Signature) -> str | None:
+def too_many(signature: Signature) -> str | None:
     n = sum(signature)
     return (
         f"{4**n} products of blades are too many to unroll; at most {GENERATORS} generators" if n > GENERATORS else None
@@ -98,10 +98,10 @@ def example(dtype, device, seed, *, signature=(3, 0, 1), nodes=6, channels=4):
 OP = Op(
     reference=geometric_product,
     backends={
-        "native": native_backend(lambda signature: Forms(signature).forms[OUT], refuses=_too_many),
-        "compiled": Backend(Unrolled, missing=no_compiler, refuses=_too_many),
+        "native": native_backend(lambda signature: Forms(signature).forms[OUT], refuses=too_many),
+        "compiled": Backend(Unrolled, missing=no_compiler, refuses=too_many),
         "reference": Backend(plain(geometric_product), device=None),
-        "triton": backend("geometric_product", refuses=_too_many),
+        "triton": backend("geometric_product", refuses=too_many),
     },
     check=check,
     cost=cost,

@@ -14,7 +14,10 @@ from ..geometry.clifford import Signature, blades, grade_paths, grades, product_
 from ..geometry.tables import constant_table
 from .compiled import Compiled, no_compiler
 from .geometric_product import Form
+from .geometric_product import too_many as too_many_to_write_out
+from .native import native
 from .registry import Backend, Cost, Op, plain, traffic
+from .weighted_native import backward, forward
 
 BLOCK = 2**16
 """How many numbers of a multivector array are worked on at a time."""
@@ -199,6 +202,7 @@ def example(dtype, device, seed, *, signature=(3, 0, 0), rows=6, channels=4):
 OP = Op(
     reference=weighted_geometric_product,
     backends={
+        "native": native(weighted_geometric_product, forward, backward, refuses=too_many_to_write_out),
         "compiled": Backend(Unrolled, missing=no_compiler, refuses=_too_many),
         "blocked": Backend(_blocked, device=("cpu",)),
         "reference": Backend(plain(weighted_geometric_product), device=None),

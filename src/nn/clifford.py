@@ -15,7 +15,18 @@ from torch.nn.functional import gelu
 
 from .. import kernels
 from ..errors import UserError
-from ..geometry.clifford import Signature, blades, dual, grade_paths, grades, product_table, reverse, squares, undual
+from ..geometry.clifford import (
+    Signature,
+    blade_squares,
+    blades,
+    dual,
+    grade_paths,
+    grades,
+    product_table,
+    reverse,
+    squares,
+    undual,
+)
 from ..kernels import Kernels
 
 
@@ -74,17 +85,11 @@ def add_to_scalars(y: Float[Tensor, "blades rows channels"], added: Float[Tensor
     y.index_add_(0, torch.zeros(1, dtype=torch.long, device=y.device), added.to(y.dtype).expand_as(y[:1]))
 
 
-def blade_signs(signature: Signature, like: Tensor) -> Float[Tensor, "blades"]:
-    """<b~ b>_0 of each basis blade b: the product of its generators' squares."""
-    square = squares(signature)
-    return like.new_tensor([math.prod(square[i] for i in blade) for blade in blades(signature)])
-
-
 def inner_product(
     x: Float[Tensor, "blades *rest"], y: Float[Tensor, "blades *rest"], signature: Signature
 ) -> Float[Tensor, "*rest"]:
     """<x~ y>_0, which every versor of unit length leaves as it is."""
-    return torch.einsum("b...,b...,b->...", x, y, blade_signs(signature, x))
+    return torch.einsum("b...,b...,b->...", x, y, blade_squares(signature, dtype=x.dtype, device=x.device))
 
 
 def layer_norm(
@@ -195,27 +200,18 @@ class Bilinear(nn.Module):
 
 
 class Grades(nn.Module):
-    """What layers that treat each grade by itself share: sums over the blades of a grade, and the way back.
+    """What layers that treat each grade by itself share: a square and a factor of each.
 
     Args:
+        choice: which backends run them.
         signature: (p, q, r).
     """
 
-    def __init__(self, signature: Signature):
+    def __init__(self, choice: Kernels, signature: Signature):
         super().__init__()
         self.count = len(squares(signature)) + 1
-        signs = torch.tensor([float(math.prod(squares(signature)[i] for i in blade)) for blade in blades(signature)])
-        self.register_buffer("grade", torch.tensor(grades(signature)), persistent=False)
-        self.register_buffer("signs", signs, persistent=False)
-
-    def squares(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "grades rows channels"]:
-        """<<x>_a~ <x>_a>_0 for each grade a; it may be negative where generators square to -1."""
-        terms = self.signs.to(x.dtype)[:, None, None] * x.square()
-        return x.new_zeros(self.count, *x.shape[1:]).index_add(0, self.grade, terms)
-
-    def spread(self, values: Float[Tensor, "grades *rest"]) -> Float[Tensor, "blades *rest"]:
-        """The value of each blade's grade."""
-        return values.index_select(0, self.grade)
+        self.grade_squares = kernels.get("grade_squares", choice, signature=signature)
+        self.grade_scale = kernels.get("grade_scale", choice, signature=signature)
 
 
 def smooth_root(square: Tensor) -> Tensor:
@@ -226,38 +222,38 @@ def smooth_root(square: Tensor) -> Tensor:
 class GradeNorm(Grades):
     """<x>_a / (1 + sigmoid(s_a) (|<x>_a| - 1)): from half way to the norm on, a channel and grade learns how far it goes."""
 
-    def __init__(self, signature: Signature, channels: int):
-        super().__init__(signature)
+    def __init__(self, choice: Kernels, signature: Signature, channels: int):
+        super().__init__(choice, signature)
         self.share = nn.Parameter(torch.zeros(self.count, 1, channels))
 
     def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
-        norm = 1 + torch.sigmoid(self.share) * (smooth_root(self.squares(x)) - 1)
-        return x / self.spread(norm + 1e-6)
+        norm = 1 + torch.sigmoid(self.share) * (smooth_root(self.grade_squares(x)) - 1)
+        return self.grade_scale(x, 1 / (norm + 1e-6))
 
 
 class GradeSiLU(Grades):
     """sigmoid(w_a f_a + b_a) <x>_a, f_a the scalar itself at grade 0 and the square of <x>_a at any other."""
 
-    def __init__(self, signature: Signature, channels: int):
-        super().__init__(signature)
+    def __init__(self, choice: Kernels, signature: Signature, channels: int):
+        super().__init__(choice, signature)
         self.weight = nn.Parameter(torch.ones(self.count, 1, channels))
         self.bias = nn.Parameter(torch.zeros(self.count, 1, channels))
 
     def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
-        invariants = torch.cat([x[:1], self.squares(x)[1:]])
-        return torch.sigmoid(self.spread(self.weight * invariants + self.bias)) * x
+        invariants = torch.cat([x[:1], self.grade_squares(x)[1:]])
+        return self.grade_scale(x, torch.sigmoid(self.weight * invariants + self.bias))
 
 
 class ChannelNorm(Grades):
     """a_c x_c / mean over channels of |x|."""
 
-    def __init__(self, signature: Signature, channels: int):
-        super().__init__(signature)
+    def __init__(self, choice: Kernels, signature: Signature, channels: int):
+        super().__init__(choice, signature)
         self.scale = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Float[Tensor, "blades rows channels"]) -> Float[Tensor, "blades rows channels"]:
-        norm = smooth_root(self.squares(x).sum(0)).mean(-1, keepdim=True)
-        return self.scale * x / (norm + 1e-6)
+        norm = smooth_root(self.grade_squares(x).sum(0)).mean(-1, keepdim=True)
+        return self.grade_scale(x, (self.scale / (norm + 1e-6)).expand(self.count, -1, -1))
 
 
 class GeometricProductLayer(nn.Module):
@@ -267,7 +263,7 @@ class GeometricProductLayer(nn.Module):
         super().__init__()
         self.left = CliffordLinear(signature, channels, channels, gain=math.sqrt(3))
         self.right = CliffordLinear(signature, channels, channels, bias=False, gain=math.sqrt(3))
-        self.norm = GradeNorm(signature, channels)
+        self.norm = GradeNorm(choice, signature, channels)
         self.product = kernels.get("weighted_geometric_product", choice, signature=signature)
         scale = 1 / math.sqrt(len(squares(signature)) + 1)
         self.weight = nn.Parameter(scale * torch.randn(len(grade_paths(signature)), channels))
@@ -292,9 +288,9 @@ class CliffordMLP(nn.Sequential):
             *(
                 nn.Sequential(
                     CliffordLinear(signature, before, after, gain=math.sqrt(3)),
-                    GradeSiLU(signature, after),
+                    GradeSiLU(choice, signature, after),
                     GeometricProductLayer(choice, signature, after),
-                    ChannelNorm(signature, after),
+                    ChannelNorm(choice, signature, after),
                 )
                 for before, after in pairwise(widths)
             )

@@ -7,9 +7,11 @@ from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.clifford import blades, grade_involution, grade_paths, grades
 from erlangen.kernels.geometric_product import geometric_product
+from erlangen.kernels.native import no_compiler
 from erlangen.kernels.weighted_geometric_product import BLOCK
 
 SIGNATURES = [(3, 0, 1), (2, 0, 0), (3, 0, 0), (1, 1, 0), (5, 0, 0)]
+needs_c = pytest.mark.skipif(no_compiler() is not None, reason="no C compiler")
 
 
 def arguments(generator, signature, rows=5, channels=3):
@@ -98,6 +100,24 @@ def test_blocks_of_rows_give_what_all_rows_give(generator):
         torch.testing.assert_close(found, expected)
     found, expected = (weighted(signature, b)(x, y.detach(), weight).sum() for b in ("blocked", "reference"))
     torch.testing.assert_close(*(torch.autograd.grad(total, x)[0] for total in (found, expected)))
+
+
+@needs_c
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("signature", "rows", "channels"),
+    [((5, 0, 0), 1, 1), ((5, 0, 0), 40, 28), ((2, 1, 1), 9, 3), ((2, 0, 0), 6000, 3)],
+    ids=["one column", "two registers a row", "less than a register", "more than are added up at once"],
+)
+def test_c_gives_the_same_wherever_a_register_begins(generator, signature, rows, channels, threads):
+    args = [a.requires_grad_() for a in arguments(generator, signature, rows, channels)]
+    by = torch.randn(args[0].shape, generator=generator, dtype=torch.float64)
+    torch.set_num_threads(threads)
+    results = []
+    for backend in ("native", "reference"):
+        out = weighted(signature, backend)(*args)
+        results.append([out, *torch.autograd.grad(out, args, by)])
+    torch.testing.assert_close(*results)
 
 
 def test_wrong_shapes_are_named(generator):

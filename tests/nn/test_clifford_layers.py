@@ -136,9 +136,9 @@ def test_layers_with_grades_commute_with_versors(signature, reflections: int, ge
     x = multivectors(signature, 4, generator)
     choice = Kernels("reference")
     for layer in (
-        GradeNorm(signature, 4),
-        GradeSiLU(signature, 4),
-        ChannelNorm(signature, 4),
+        GradeNorm(choice, signature, 4),
+        GradeSiLU(choice, signature, 4),
+        ChannelNorm(choice, signature, 4),
         GeometricProductLayer(choice, signature, 4),
         CliffordMLP(choice, signature, 4, 3, 2, 2),
     ):
@@ -153,16 +153,17 @@ def test_layers_with_grades_commute_with_versors(signature, reflections: int, ge
 
 def test_norms_and_gates_are_those_of_the_grades() -> None:
     """At the start a norm goes half the way: a vector of length 5 is divided by 1 + (5 - 1) / 2."""
+    choice = Kernels("reference")
     x = torch.zeros(8, 1, 1, dtype=torch.float64)
     x[1:4, 0, 0] = torch.tensor([3.0, 0.0, 4.0])
-    torch.testing.assert_close(GradeNorm((3, 0, 0), 1).double()(x), x / 3, rtol=1e-5, atol=0)
-    torch.testing.assert_close(GradeSiLU((3, 0, 0), 1).double()(x), x * torch.sigmoid(torch.tensor(25.0)))
-    torch.testing.assert_close(ChannelNorm((3, 0, 0), 1).double()(x), x / 5, rtol=1e-6, atol=0)
+    torch.testing.assert_close(GradeNorm(choice, (3, 0, 0), 1).double()(x), x / 3, rtol=1e-5, atol=0)
+    torch.testing.assert_close(GradeSiLU(choice, (3, 0, 0), 1).double()(x), x * torch.sigmoid(torch.tensor(25.0)))
+    torch.testing.assert_close(ChannelNorm(choice, (3, 0, 0), 1).double()(x), x / 5, rtol=1e-6, atol=0)
     x = torch.zeros_like(x)
     x[0] = -2
-    torch.testing.assert_close(GradeSiLU((3, 0, 0), 1).double()(x), x * torch.sigmoid(torch.tensor(-2.0)))
+    torch.testing.assert_close(GradeSiLU(choice, (3, 0, 0), 1).double()(x), x * torch.sigmoid(torch.tensor(-2.0)))
     silent = torch.zeros(8, 2, 1, dtype=torch.float64, requires_grad=True)
-    GradeNorm((3, 0, 0), 1).double()(silent).sum().backward()
+    GradeNorm(choice, (3, 0, 0), 1).double()(silent).sum().backward()
     assert silent.grad.isfinite().all()
 
 
