@@ -81,6 +81,19 @@ class Spec:
     def target(self, name: str) -> Target:
         return next(target for target in self.targets if target.name == name)
 
+    @property
+    def node_numbers(self) -> list[str]:
+        """Fields of nodes that no motion changes, without categories: charges, masses."""
+        return [name for name, f in self._of_nodes() if f.irreps == "0e" and not f.categories]
+
+    @property
+    def node_vectors(self) -> list[str]:
+        """Fields of nodes that turn as vectors do, without the position: velocities."""
+        return [name for name, f in self._of_nodes() if f.irreps == "1o"]
+
+    def _of_nodes(self) -> list[tuple[str, Field]]:
+        return [(name, f) for name, f in self.fields.items() if f.level == "node" and name != "pos"]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for a checkpoint or a JSON file."""
         return asdict(self)

@@ -18,4 +18,4 @@ def cases(op: str, scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
         make = getattr(importlib.import_module(f".{family}", __package__), op, None)
         if make is not None:
             return make(scale, degrees)
-    return iter([op_case(op, scale, {})])
+    return iter([op_case(op, scale, {}, size="its example")])

@@ -26,8 +26,10 @@ def vandermonde(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
 
 def weighted_geometric_product(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
     """Beside one dense contraction, which is how the paper writes it."""
-    for signature in ((3, 0, 0), (3, 0, 1)):
+    for signature in ((3, 0, 0), (3, 0, 1), (5, 0, 0)):
         size = {"rows": scale.pick(6, 1000, 10_000), "channels": scale.pick(4, 64, 128)}
+        if sum(signature) == 5:  # as CSMPN has it; the dense table of 64 channels takes gigabytes
+            size = {"rows": scale.pick(2, 1000, 10_000), "channels": scale.pick(2, 28, 28)}
         count = len(grade_paths(signature))
         yield op_case(
             "weighted_geometric_product",
@@ -37,6 +39,20 @@ def weighted_geometric_product(scale: Scale, degrees: Iterable[int]) -> Iterator
             size=f"G{signature}, {size['rows']} rows, {size['channels']} channels",
             weights=count * size["channels"],
         )
+
+
+def grade_squares(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    yield from by_grade("grade_squares", scale)
+
+
+def grade_scale(scale: Scale, degrees: Iterable[int]) -> Iterator[Case]:
+    yield from by_grade("grade_scale", scale)
+
+
+def by_grade(op: str, scale: Scale) -> Iterator[Case]:
+    size = {"rows": scale.pick(6, 2000, 20_000), "channels": scale.pick(4, 28, 28)}
+    name = f"G(5, 0, 0), {size['rows']} rows, {size['channels']} channels"
+    yield op_case(op, scale, {"signature": (5, 0, 0), **size}, size=name)
 
 
 def dense(signature: Signature) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

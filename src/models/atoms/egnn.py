@@ -183,7 +183,7 @@ class Inputs(nn.Module):
     """Invariant features of nodes and edges, from the fields that the benchmark has.
 
     Atoms: one-hot(Z) times (Z / Z_max)^{0, 1, 2}. Trajectories: the speed |v|; an edge has the product of its charges
-    and its squared distance at the start.
+    and its squared distance at the start. Other numbers, as masses, are features of nodes as they are.
     """
 
     powers = 3
@@ -192,9 +192,10 @@ class Inputs(nn.Module):
         super().__init__()
         self.has_velocity = "vel" in spec.fields
         self.has_charge = "charge" in spec.fields
+        self.numbers = [name for name in spec.node_numbers if name != "charge"]
         elements = spec.fields["z"].categories if "z" in spec.fields else ()
         self.register_buffer("elements", torch.tensor(elements, dtype=torch.long), persistent=False)
-        self.node_channels = len(elements) * self.powers + self.has_velocity
+        self.node_channels = len(elements) * self.powers + self.has_velocity + len(self.numbers)
         self.edge_channels = 2 * self.has_charge
 
     def nodes(self, batch: Any) -> Float[Tensor, "nodes channels"]:
@@ -206,6 +207,7 @@ class Inputs(nn.Module):
             features.append((one_hot[:, :, None] * powers[:, None, :]).flatten(1))
         if self.has_velocity:
             features.append(batch.vel.norm(dim=-1, keepdim=True))
+        features += [batch[name] for name in self.numbers]
         return torch.cat(features, -1)
 
     def edges(self, batch: Any, edge_index: Int[Tensor, "2 edges"]) -> Float[Tensor, "edges channels"]:

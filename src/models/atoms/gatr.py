@@ -112,14 +112,13 @@ class Embedding(nn.Module):
 
     def __init__(self, spec: Spec):
         super().__init__()
-        fields = {name: field for name, field in spec.fields.items() if field.level == "node" and name != "pos"}
-        self.vectors = [name for name, field in fields.items() if field.irreps == "1o"]
-        self.numbers = [name for name, field in fields.items() if field.irreps == "0e" and not field.categories]
-        self.categories = [name for name, field in fields.items() if field.categories]
+        self.vectors, self.numbers = spec.node_vectors, spec.node_numbers
+        categories = {name: field.categories for name, field in spec.fields.items() if field.level == "node"}
+        self.categories = [name for name, values in categories.items() if values]
         for name in self.categories:
-            self.register_buffer(f"{name}_values", torch.tensor(fields[name].categories), persistent=False)
+            self.register_buffer(f"{name}_values", torch.tensor(categories[name]), persistent=False)
         self.channels = 1 + len(self.vectors)
-        self.scalars = 1 + len(self.numbers) + sum(len(fields[name].categories) for name in self.categories)
+        self.scalars = 1 + len(self.numbers) + sum(map(len, categories.values()))
 
     def centred(self, batch: Any) -> Float[Tensor, "nodes 3"]:
         return batch.pos - centroids(batch.pos, batch.batch, batch.num_graphs).index_select(0, batch.batch)

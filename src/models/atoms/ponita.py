@@ -288,8 +288,7 @@ class Lift(nn.Module):
         super().__init__()
         self.categories = spec.fields["z"].categories if "z" in spec.fields else ()
         self.register_buffer("elements", torch.tensor(self.categories, dtype=torch.long), persistent=False)
-        self.numbers = [name for name in ("charge",) if name in spec.fields]
-        self.vectors = [name for name in ("vel",) if name in spec.fields]
+        self.numbers, self.vectors = spec.node_numbers, spec.node_vectors
         self.channels = len(self.categories) + len(self.numbers) + len(self.vectors)
 
     def forward(

@@ -67,9 +67,7 @@ class GCANNetwork(nn.Module):
 
     def __init__(self, spec: Spec, layers: int, channels: int):
         super().__init__()
-        fields = {name: field for name, field in spec.fields.items() if field.level == "node" and name != "pos"}
-        self.vectors = [name for name, field in fields.items() if field.irreps == "1o"]
-        self.numbers = [name for name, field in fields.items() if field.irreps == "0e" and not field.categories]
+        self.vectors, self.numbers = spec.node_vectors, spec.node_numbers
         self.first = GroupAction(PGA, GRADES, 1 + len(self.vectors) + len(self.numbers), channels)
         self.layers = nn.ModuleList(Messages(channels) for _ in range(layers))
         self.targets = spec.targets

@@ -123,9 +123,7 @@ class Inputs(nn.Module):
 
     def __init__(self, spec: Spec):
         super().__init__()
-        fields = {name: field for name, field in spec.fields.items() if field.level == "node" and name != "pos"}
-        self.vectors = [name for name, field in fields.items() if field.irreps == "1o"]
-        self.numbers = [name for name, field in fields.items() if field.irreps == "0e" and not field.categories]
+        self.vectors, self.numbers = spec.node_vectors, spec.node_numbers
         dim = spec.fields["pos"].shape[0] if spec.fields["pos"].shape else 3
         self.signature: Signature = (dim, 0, 0)
         self.vectors_at = [blade for blade, grade in enumerate(grades(self.signature)) if grade == 1]
