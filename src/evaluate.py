@@ -1,12 +1,15 @@
 """erlangen evaluate RUN: the numbers of a checkpoint, measured again; or those of relaxing OC20's structures with it."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from rich.progress import track
 
+from .errors import UserError
 from .is2rs import is2rs
 from .relaxation import add_limits
 from .runs.assemble import build_data
@@ -17,19 +20,24 @@ from .runs.pictures import draw_views
 from .tasks.frozen import FrozenFeatures
 
 
-def evaluate(run: str, split: str, device: str = "cpu") -> dict[str, dict[str, Any]]:
+def evaluate(run: str, split: str, device: str = "cpu", options: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """Scores a run's checkpoint on a split, as training did at its end; on the test split its pictures are drawn again too.
 
     Args:
         run: a run's folder or a checkpoint.
         split: "train", "val" or "test".
         device: where to compute.
+        options: of the benchmark, in place of the run's own: "data.test=object_generalization".
 
     Returns:
         {metric: {"value", "unit"}}, the metrics named after the split.
     """
     paper, config = load_run(run)
-    datamodule = build_data(config)
+    datamodule = build_data(with_options(config, options))
+    if (datamodule.spec.fields, datamodule.spec.targets) != (paper.spec.fields, paper.spec.targets):
+        raise UserError(
+            f"{' '.join(options)} changes what a batch holds or what is asked: the run was trained for another"
+        )
     task = datamodule.task.to(device)
     paper = paper.to(device)
     stage = "test" if split == "test" else "val"
@@ -38,16 +46,30 @@ def evaluate(run: str, split: str, device: str = "cpu") -> dict[str, dict[str, A
         for batch in track(datamodule.eval_dataloader(split), f"{split} split", transient=True, console=console):
             task.score(stage, paper.predict, batch.to(device))
     metrics = task.compute(stage)
-    if split == "test" and isinstance(task, FrozenFeatures) and Path(run).is_dir():
+    if split == "test" and not options and isinstance(task, FrozenFeatures) and Path(run).is_dir():
         draw_views(paper, datamodule, task, RunFolder(run))
     return {
         f"{split}/{name}": {"value": float(value), "unit": task.units.get(name, "")} for name, value in metrics.items()
     }
 
 
+def with_options(config: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """The configuration with other options of its benchmark; raises UserError for any that it does not have."""
+    known = {f"data.{name}" for name in config["data"]} - {"data._target_"}
+    for option in options:
+        name, equals, _ = option.partition("=")
+        if name not in known or not equals:
+            raise UserError(f"cannot evaluate with {option!r}: give {', '.join(sorted(known))} as NAME=VALUE")
+    changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(options)))
+    return {**config, "data": config["data"] | changes.get("data", {})}
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("erlangen evaluate", description="Score a run's checkpoint on a split.")
     parser.add_argument("run", help="a run's folder, or a checkpoint")
+    parser.add_argument(
+        "options", nargs="*", metavar="data.NAME=VALUE", help="of the benchmark, in place of the run's own"
+    )
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
@@ -59,7 +81,7 @@ def main(arguments: list[str]) -> None:
     add_limits(parser)
     options = parser.parse_args(arguments)
     if options.relax is None:
-        metrics = evaluate(options.run, options.split, options.device)
+        metrics = evaluate(options.run, options.split, options.device, options.options)
     else:
         metrics = is2rs(options.run, options.relax, options.fmax, options.steps, options.device)
-    console.print(metric_table(str(checkpoint_of(Path(options.run))), metrics))
+    console.print(metric_table(" ".join([str(checkpoint_of(Path(options.run))), *options.options]), metrics))

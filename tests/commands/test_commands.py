@@ -12,6 +12,7 @@ from ase.build import molecule
 import erlangen
 from erlangen import certify, cli, evaluate, predict
 from erlangen.errors import UserError
+from erlangen.runs.assemble import build_data
 from erlangen.runs.checkpoints import KEY, load
 from erlangen.runs.config import compose_config, resolved
 from erlangen.runs.loading import load_run
@@ -43,6 +44,18 @@ def test_evaluate_gives_the_number_of_training(run: Path) -> None:
     for name, metric in evaluate.evaluate(str(run), "test").items():
         assert metric["value"] == pytest.approx(recorded[name]["value"], rel=1e-6)
         assert metric["unit"] == recorded[name]["unit"]
+
+
+def test_evaluate_takes_other_options_of_the_benchmark(run: Path) -> None:
+    fewer = evaluate.evaluate(str(run), "test", options=["data.test_size=30", "data.eval_batch_size=7"])
+    errors = np.load(run / "test.npz")
+    among = np.isin(errors["id"], build_data(load_run(run)[1]).splits["test"].values("id")[:30])
+    assert fewer["test/mae_gap"]["value"] == pytest.approx(errors["mae_gap"][among].mean(), rel=1e-5)
+    for wrong in ("data.tset_size=30", "model.layers=3", "data.test_size"):
+        with pytest.raises(UserError, match=r"cannot evaluate with .*data\.test_size"):
+            evaluate.evaluate(str(run), "test", options=[wrong])
+    with pytest.raises(UserError, match="trained for another"):
+        evaluate.evaluate(str(run), "test", options=["data.targets=[mu]"])
 
 
 def test_a_result_says_what_it_was_measured_on(run: Path) -> None:
