@@ -9,6 +9,8 @@ from torch import Tensor
 from ..geometry.clifford import Signature, blades, grade_paths, grades, product_terms
 from .native import call
 
+RIGHT, OUT, SIGN = range(3)  # of a term, given its left blade and its path
+
 
 def forward(x: Tensor, y: Tensor, weight: Tensor, *, signature: Signature) -> tuple[Tensor, tuple]:
     out = torch.empty_like(x)
@@ -49,27 +51,9 @@ def _groups(signature: Signature) -> dict[int, dict[int, list[tuple[int, int, st
     return found
 
 
-def _halves(signature: Signature) -> tuple[list[int], list[int]]:
-    """Even and odd blades: one of the two has room in a processor's registers."""
-    grade = grades(signature)
-    return [k for k, g in enumerate(grade) if g % 2 == 0], [k for k, g in enumerate(grade) if g % 2]
-
-
 def _product(signature: Signature) -> list[str]:
-    lines = [
-        "INLINE void product(const real *x, const real *y, const real *w, real *out, int64_t columns, int64_t wide) {"
-    ]
-    for half in _halves(signature):
-        lines += ["{", *(f"lanes o{k} = {{0}};" for k in half)]
-        for left, paths in _groups(signature).items():
-            lines.append(f"{{ lanes a = load(x + {left} * columns, LANES), f;")
-            for path, terms in paths.items():
-                sums = [f"o{k} {sign}= f * load(y + {j} * columns, LANES);" for j, k, sign in terms if k in half]
-                if sums:
-                    lines += [f"f = a * load(w + {path} * wide, LANES);", *sums]
-            lines.append("}")
-        lines += [*(f"store(out + {k} * columns, o{k}, LANES);" for k in half), "}"]
-    return [*lines, "}"]
+    arguments = "const real *x, const real *y, const real *w, real *out, int64_t columns, int64_t wide"
+    return [f"INLINE void product({arguments}) {{", *_of_left(signature, "y", "out", RIGHT, OUT), "}"]
 
 
 def _gradients(signature: Signature) -> list[str]:
@@ -85,14 +69,28 @@ def _gradients(signature: Signature) -> list[str]:
             at = f"by_w + {path} * wide"
             lines += [f"by += load(w + {path} * wide, LANES) * t;", f"store({at}, load({at}, LANES) + a * t, LANES);"]
         lines += [f"store(by_x + {left} * columns, by, LANES);", "}"]
-    for half in _halves(signature):
-        lines += ["{", *(f"lanes b{j} = {{0}};" for j in half)]
+    return [*lines, *_of_left(signature, "g", "by_y", OUT, RIGHT), "}"]
+
+
+def _of_left(signature: Signature, factor: str, result: str, place: int, to: int) -> list[str]:
+    """The sum of sign * weight * x * factor, the factor having blades of one of two places and the result of the other.
+
+    Even blades come first, then odd ones: one of the two has room in a processor's registers.
+    """
+    lines, grade = [], grades(signature)
+    for parity in (0, 1):
+        half = [blade for blade, g in enumerate(grade) if g % 2 == parity]
+        lines += ["{", *(f"lanes o{blade} = {{0}};" for blade in half)]
         for left, paths in _groups(signature).items():
             lines.append(f"{{ lanes a = load(x + {left} * columns, LANES), f;")
             for path, terms in paths.items():
-                sums = [f"b{j} {sign}= f * load(g + {k} * columns, LANES);" for j, k, sign in terms if j in half]
+                sums = [
+                    f"o{term[to]} {term[SIGN]}= f * load({factor} + {term[place]} * columns, LANES);"
+                    for term in terms
+                    if term[to] in half
+                ]
                 if sums:
                     lines += [f"f = a * load(w + {path} * wide, LANES);", *sums]
             lines.append("}")
-        lines += [*(f"store(by_y + {j} * columns, b{j}, LANES);" for j in half), "}"]
-    return [*lines, "}"]
+        lines += [*(f"store({result} + {blade} * columns, o{blade}, LANES);" for blade in half), "}"]
+    return lines

@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from machine import needs_c
 
 from erlangen.bench import scaling
 from erlangen.bench.command import main
 from erlangen.bench.machine import Machine
 from erlangen.errors import UserError
-from erlangen.kernels.native import no_compiler
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def run(capsys, tmp_path, *arguments):
     return capsys.readouterr().out, json.loads((tmp_path / "out" / "results.json").read_text())
 
 
-@pytest.mark.skipif(no_compiler() is not None, reason="needs a C compiler")
+@needs_c
 def test_a_table_a_file_and_no_plot_without_degrees(capsys, tmp_path):
     text, results = run(capsys, tmp_path, "segment_softmax")
     assert "segment_softmax, 50 edges, 2 heads; 1 thread, copy 10.0 GB/s, sgemm 100 GFLOP/s" in text

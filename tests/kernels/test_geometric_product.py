@@ -2,14 +2,13 @@
 
 import pytest
 import torch
+from machine import needs_c
 
 from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.clifford import blades, grade_involution, reverse
-from erlangen.kernels import native
 from erlangen.kernels.geometric_terms import unrolled
 
-needs_c = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
 SIGNATURES = [(3, 0, 1), (2, 0, 0), (3, 0, 0), (5, 0, 0), (3, 1, 0)]
 
 

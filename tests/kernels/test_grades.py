@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from machine import needs_c
 
 from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.clifford import grades, reverse, squares
 from erlangen.kernels.geometric_product import geometric_product
-from erlangen.kernels.native import no_compiler
 
 SIGNATURES = [(3, 0, 1), (1, 2, 0), (5, 0, 0)]
-needs_c = pytest.mark.skipif(no_compiler() is not None, reason="no C compiler")
 
 
 def multivectors(generator, signature, rows=5, channels=3):

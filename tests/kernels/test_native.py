@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from machine import needs_c
 
 from erlangen import kernels
 from erlangen.errors import UserError
@@ -13,7 +14,7 @@ from erlangen.kernels.registry import find
 
 OPS = [op for op in kernels.ops() if "native" in find(op).candidates]
 
-pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+pytestmark = needs_c
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import ase.neighborlist
 import numpy as np
 import pytest
 import torch
+from machine import needs_c
 
 from erlangen import kernels
 from erlangen.errors import UserError
-from erlangen.kernels import native
 from erlangen.kernels import neighbor_list as module
 from erlangen.kernels.neighbor_list import complete_graph, edge_vectors
 from erlangen.kernels.registry import find
@@ -270,7 +270,7 @@ def test_directions_that_do_not_repeat_need_no_lattice_vector(backend):
     assert len(found) == 22
 
 
-@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+@needs_c
 def test_edges_have_one_order_with_and_without_a_compiler(monkeypatch) -> None:
     args, spec = find("neighbor_list").example(torch.float64, "cpu", 3, atoms=60)
     in_c = kernels.get("neighbor_list", "vesin", **spec)(*args)

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from machine import needs_c
 from torch_geometric.utils import softmax
 
 from erlangen import kernels
 from erlangen.errors import UserError
-from erlangen.kernels.native import no_compiler
 from erlangen.kernels.segment import index_of, rowptr_of, segment_sum
 
 NODES, EDGES = 7, 30
-needs_c = pytest.mark.skipif(no_compiler() is not None, reason="needs a C compiler")
 
 
 @pytest.fixture

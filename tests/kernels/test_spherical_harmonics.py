@@ -3,12 +3,12 @@
 import pytest
 import torch
 from e3nn import o3
+from machine import needs_c
 
 from erlangen import kernels
 from erlangen.errors import UserError
-from erlangen.kernels.native import no_compiler
 
-NATIVE = pytest.param("native", marks=pytest.mark.skipif(no_compiler() is not None, reason="needs a C compiler"))
+NATIVE = pytest.param("native", marks=needs_c)
 
 
 @pytest.mark.parametrize("backend", ["reference", NATIVE])

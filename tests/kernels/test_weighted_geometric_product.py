@@ -2,16 +2,15 @@
 
 import pytest
 import torch
+from machine import needs_c
 
 from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.clifford import blades, grade_involution, grade_paths, grades
 from erlangen.kernels.geometric_product import geometric_product
-from erlangen.kernels.native import no_compiler
 from erlangen.kernels.weighted_geometric_product import BLOCK
 
 SIGNATURES = [(3, 0, 1), (2, 0, 0), (3, 0, 0), (1, 1, 0), (5, 0, 0)]
-needs_c = pytest.mark.skipif(no_compiler() is not None, reason="no C compiler")
 
 
 def arguments(generator, signature, rows=5, channels=3):
