@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from hydra.errors import OverrideParseException
 from rich.progress import track
 
 from .errors import UserError
@@ -55,13 +57,20 @@ def evaluate(run: str, split: str, device: str = "cpu", options: Sequence[str] =
 
 def with_options(config: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
     """The configuration with other options of its benchmark; raises UserError for any that it does not have."""
+    try:
+        changes = OverridesParser.create().parse_overrides(list(options))
+    except OverrideParseException as error:
+        raise UserError(f"cannot read {' '.join(options)}: {' '.join(str(error).split())}") from error
     known = {f"data.{name}" for name in config["data"]} - {"data._target_"}
-    for option in options:
-        name, equals, _ = option.partition("=")
-        if name not in known or not equals:
-            raise UserError(f"cannot evaluate with {option!r}: give {', '.join(sorted(known))} as NAME=VALUE")
-    changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(options)))
-    return {**config, "data": config["data"] | changes.get("data", {})}
+    data = dict(config["data"])
+    for change in changes:
+        one = change.type is OverrideType.CHANGE and not change.is_sweep_override()
+        if change.key_or_group not in known or not one:
+            raise UserError(
+                f"cannot evaluate with {change.input_line!r}: give {', '.join(sorted(known))} as NAME=VALUE"
+            )
+        data[change.key_or_group.removeprefix("data.")] = change.value()
+    return {**config, "data": data}
 
 
 def main(arguments: list[str]) -> None:
@@ -80,6 +89,8 @@ def main(arguments: list[str]) -> None:
     )
     add_limits(parser)
     options = parser.parse_args(arguments)
+    if options.relax is not None and options.options:
+        raise UserError(f"--relax has structures of its own: leave out {' '.join(options.options)}")
     if options.relax is None:
         metrics = evaluate(options.run, options.split, options.device, options.options)
     else:

@@ -51,9 +51,14 @@ def test_evaluate_takes_other_options_of_the_benchmark(run: Path) -> None:
     errors = np.load(run / "test.npz")
     among = np.isin(errors["id"], build_data(load_run(run)[1]).splits["test"].values("id")[:30])
     assert fewer["test/mae_gap"]["value"] == pytest.approx(errors["mae_gap"][among].mean(), rel=1e-5)
-    for wrong in ("data.tset_size=30", "model.layers=3", "data.test_size"):
+    for wrong in ("data.tset_size=30", "model.layers=3", "+data.test_size=3", "data.test_size=3,4"):
         with pytest.raises(UserError, match=r"cannot evaluate with .*data\.test_size"):
             evaluate.evaluate(str(run), "test", options=[wrong])
+    for wrong in ("data.test_size=[", "data.test_size"):
+        with pytest.raises(UserError, match="cannot read data.test_size"):
+            evaluate.evaluate(str(run), "test", options=[wrong])
+    with pytest.raises(UserError, match="--relax has structures of its own"):
+        evaluate.main([str(run), "data.test_size=30", "--relax", "1"])
     with pytest.raises(UserError, match="trained for another"):
         evaluate.evaluate(str(run), "test", options=["data.targets=[mu]"])
 
