@@ -28,7 +28,7 @@ def weighted_geometric_product(scale: Scale, degrees: Iterable[int]) -> Iterator
     """Beside one dense contraction, which is how the paper writes it."""
     for signature in ((3, 0, 0), (3, 0, 1), (5, 0, 0)):
         size = {"rows": scale.pick(6, 1000, 10_000), "channels": scale.pick(4, 64, 128)}
-        if sum(signature) == 5:  # as CSMPN has it; the dense table of 64 channels takes gigabytes
+        if sum(signature) == 5:  # as CSMPN has it
             size = {"rows": scale.pick(2, 1000, 10_000), "channels": scale.pick(2, 28, 28)}
         count = len(grade_paths(signature))
         yield op_case(
