@@ -23,6 +23,7 @@ from ..optim.joint import optimizer_for
 from ..optim.schedules import Recipe
 from ..tasks.spec import Spec
 from .averaging import WeightAverage
+from .buffers import SharedBuffers
 from .callbacks import Cost, FiniteGradients, Keeper, TestRecord, follow
 from .checkpoints import AtomicCheckpointIO, Checkpoints
 from .cluster import started_by_srun
@@ -147,8 +148,13 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
     cost, task = Cost(), paper.task
     contents = {"spec": paper.spec.to_dict(), "config": config}
     keep = Checkpoints(folder.checkpoints, task.monitor, task.better, **config["checkpoint"], contents=contents)
-    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), FiniteGradients(), cost, TestRecord(folder.path)]
-    callbacks += [follow(), Keeper(folder), keep]  # before the averaging, which ends by overwriting the weights
+    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), SharedBuffers(), FiniteGradients(), cost]
+    callbacks += [
+        TestRecord(folder.path),
+        follow(),
+        Keeper(folder),
+        keep,
+    ]  # before the averaging, which ends by overwriting the weights
     if config["ema_decay"] is not None:
         callbacks.append(WeightAverage(decay=config["ema_decay"]))
     if config["early_stopping_patience"] is not None:

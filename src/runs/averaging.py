@@ -6,6 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from ..nn.teacher import Teacher
+from .buffers import share_buffers
 
 
 class WeightAverage(EMAWeightAveraging):
@@ -18,3 +19,7 @@ class WeightAverage(EMAWeightAveraging):
         for name, module in pl_module.named_modules():
             if isinstance(module, Teacher):
                 self._average_model.module.get_submodule(name).load_state_dict(module.state_dict())
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.world_size > 1 and self._average_model is not None:
+            share_buffers(self._average_model)

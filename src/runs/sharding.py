@@ -4,13 +4,11 @@ This is FSDP2 (`torch.distributed.fsdp.fully_shard`), whose shards keep the shap
 parameters and the norm of its gradient mean what they mean without it. Checkpoints hold whole tensors, as any other run's.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -23,6 +21,7 @@ from torch.optim import Optimizer
 from ..errors import UserError
 from ..models.paper import Paper
 from ..nn.gradient import ForcesFromEnergy
+from .buffers import share_buffers
 
 TARGET = f"{__name__}.FullySharded"
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
@@ -47,7 +46,7 @@ class FullySharded(ModelParallelStrategy):
         self.model_to_device()
         if not isinstance(self.model, FSDPModule):
             shard(self.model, self.device_mesh["data_parallel"])
-        self.share_buffers()
+        share_buffers(self.lightning_module)
         if trainer.state.fn == TrainerFn.FITTING:
             self.setup_optimizers(trainer)
         self.setup_precision_plugin()
@@ -79,26 +78,8 @@ class FullySharded(ModelParallelStrategy):
             optimizer.load_state_dict({**state, "state": shards})
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        self.share_buffers()
+        share_buffers(self.lightning_module)  # as DDP does
         return super().training_step(*args, **kwargs)
-
-    def on_validation_start(self) -> None:
-        self.share_buffers()
-
-    @torch.no_grad()
-    def share_buffers(self) -> None:
-        """Every process takes the first one's buffers (running means, masks).
-
-        DDP does so at every step but the first after a validation.
-        """
-        kinds: dict[torch.dtype, list[Tensor]] = defaultdict(list)
-        for buffer in self.lightning_module.buffers():
-            kinds[buffer.dtype].append(buffer)
-        for buffers in kinds.values():
-            values = torch.cat([buffer.flatten() for buffer in buffers])
-            torch.distributed.broadcast(values, src=0)
-            for buffer, value in zip(buffers, values.split([b.numel() for b in buffers]), strict=True):
-                buffer.copy_(value.view_as(buffer))
 
 
 def shard(paper: Paper, mesh: DeviceMesh) -> None:
@@ -155,6 +136,8 @@ def check_sharding(config: dict[str, Any], paper: Paper) -> None:
         reason = f"model={model} has no weights to share out"
     elif any(isinstance(module, ForcesFromEnergy) for module in paper.modules()):
         reason = f"model={model} takes forces from the energy's gradient, which needs a layer's weights twice in a step"
+    elif any(type(layer).forward is nn.Module.forward for layer in layers(paper)):
+        reason = f"model={model} reads its layers' weights outside of a forward pass, where they are not gathered"
     elif config["ema_decay"] is not None:
         reason = "ema_decay would keep a whole second network on every process"
     elif config["compile"]:

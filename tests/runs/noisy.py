@@ -13,7 +13,7 @@ from erlangen.tasks.spec import Spec
 
 
 class Noisy(Paper):
-    """Dropout, noise from three generators, a mask drawn once an epoch, and a mean teacher.
+    """Dropout, noise from three generators, a mask drawn once an epoch, running means, and a mean teacher.
 
     Args:
         spec: the benchmark's.
@@ -65,14 +65,14 @@ class Noisy(Paper):
 
 
 class Sums(nn.Module):
-    """A sum of features of the atoms, with dropout."""
+    """A sum of features of the atoms, with batch normalisation and dropout."""
 
     symmetries = ()
 
     def __init__(self, spec: Spec):
         super().__init__()
         self.names = [target.name for target in spec.targets]
-        self.atoms = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Dropout(0.3), nn.Linear(8, 8))
+        self.atoms = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Dropout(0.3), nn.Linear(8, 8))
         self.out = nn.Linear(8, len(self.names))
 
     def features(self, batch: Any, mask: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs.training_process import NOISY, SMALL, Training, differences, outcome
+from runs.training_process import NOISY, SMALL, Training, differences, outcome, read_checkpoint
 
 RESUME = "resume=true"
 TWO_RANKS = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp")
@@ -41,21 +41,30 @@ def test_killed_in_mid_epoch_and_between_epochs(tmp_path: Path, qm9_root: Path) 
     ],
     ids=["ema-accumulation-clipping", "noise-workers", "ranks", "ranks-noise-ema-accumulation"],
 )
-def test_killed_at_random_moments(tmp_path: Path, qm9_root: Path, options: tuple[str, ...]) -> None:
-    options = (*options, "checkpoint.every_n_steps=2")
+def test_killed_after_any_checkpoint_and_at_random_moments(
+    tmp_path: Path, qm9_root: Path, options: tuple[str, ...]
+) -> None:
+    options = (*options, "checkpoint.every_n_steps=1")
     begin = time.monotonic()
     whole = Training(tmp_path / "whole", qm9_root, *options)
     assert whole.finish() == 0, whole.output
     took = time.monotonic() - begin
+    steps = read_checkpoint(whole.folder / "checkpoints" / "last.ckpt")["global_step"]
+
+    for saved in (steps // 4, steps // 2 + 1):  # the first of four epochs whole, and within the third
+        stopped = Training(tmp_path / f"stopped after {saved}", qm9_root, *options)
+        stopped.kill_when(lambda: stopped.saved_step() >= saved)  # noqa: B023 (called in this turn of the loop)
+        assert_ends_as(whole, Training(stopped.runs, qm9_root, *options, RESUME))
+
     rng = random.Random(str(options))
-    for attempt in range(3):
-        runs = tmp_path / f"stopped{attempt}"
-        first = Training(runs, qm9_root, *options)
+    runs = tmp_path / "stopped twice"
+    for resume in ((), (RESUME,)):
+        stopped = Training(runs, qm9_root, *options, *resume)
         time.sleep(rng.uniform(0.4, 0.95) * took)
-        first.kill()
-        second = Training(runs, qm9_root, *options, RESUME)
-        time.sleep(rng.uniform(0.4, 0.95) * took)
-        second.kill()
-        last = Training(runs, qm9_root, *options, RESUME)
-        assert last.finish() == 0, last.output
-        assert differences(outcome(whole.folder), outcome(last.folder)) == []
+        stopped.kill()
+    assert_ends_as(whole, Training(runs, qm9_root, *options, RESUME))
+
+
+def assert_ends_as(whole: Training, resumed: Training) -> None:
+    assert resumed.finish() == 0, resumed.output
+    assert differences(outcome(whole.folder), outcome(resumed.folder)) == []

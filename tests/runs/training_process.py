@@ -94,6 +94,13 @@ class Training:
     def has_checkpoint(self) -> bool:
         return any(self.runs.glob("*/checkpoints/last.ckpt"))
 
+    def saved_step(self) -> int:
+        """The step of last.ckpt; 0 where there is none, as for a moment whenever a new one takes its place."""
+        return max(
+            (read_checkpoint(path).get("global_step", 0) for path in self.runs.glob("*/checkpoints/last.ckpt")),
+            default=0,
+        )
+
 
 def outcome(folder: Path) -> dict[str, Any]:
     """All that an interruption must not change."""
