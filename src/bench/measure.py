@@ -14,6 +14,8 @@ from .case import MODES, Case, Competitor, is_number
 from .machine import Machine
 from .timing import Times, peak_bytes, repeated
 
+Recorder = Callable[[Callable[[], Any]], Callable[[], Any]]
+
 
 @dataclass
 class Measured:
@@ -21,6 +23,7 @@ class Measured:
 
     first_call   seconds of the call in which tables are made and code is compiled; `cached` if the compiled code was
                  found on disk instead.
+    graph        the replay of the call as a CUDA graph; `no_graph` says in a line why there is none on a GPU.
     """
 
     first_call: float
@@ -30,6 +33,8 @@ class Measured:
     times: Times | None = None
     peak: int = 0
     share: float | None = None  # floor / median
+    graph: Times | None = None
+    no_graph: str = ""
 
     @property
     def passed(self) -> bool:
@@ -37,7 +42,8 @@ class Measured:
         return self.error is None or self.error <= self.tolerance
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "times": self.times.to_dict() if self.times else None, "passed": self.passed}
+        times = {name: found.to_dict() for name in ("times", "graph") if (found := getattr(self, name)) is not None}
+        return {**asdict(self), **times, "passed": self.passed}
 
 
 @dataclass
@@ -53,8 +59,12 @@ class Row:
         return measured.times.median if measured and measured.times else None
 
 
-def measure(case: Case, machine: Machine, repetitions: int) -> list[Row]:
-    """Rows of all competitors: each is built and checked in every mode, then all are timed together, mode by mode."""
+def measure(case: Case, machine: Machine, repetitions: int, record: Recorder | None = None) -> list[Row]:
+    """Rows of all competitors: each is built and checked in every mode, then all are timed together, mode by mode.
+
+    Args:
+        record: what records a call as a graph; what it gives is timed too.
+    """
     torch._dynamo.reset()  # its limit of recompilations counts over a process
     expected = _expected(case)
     rows, calls = [], {}
@@ -64,7 +74,7 @@ def measure(case: Case, machine: Machine, repetitions: int) -> list[Row]:
         try:
             calls[competitor.name] = _checked(case, row, expected)
         except (RuntimeError, NotImplementedError, torch._dynamo.exc.TorchDynamoException) as error:
-            row.failure = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            row.failure = f"{type(error).__name__}: {first_line(error)}"
     floors = _floors(case, machine)
     for mode in MODES[: case.orders + 1]:
         ready = {name: modes[mode] for name, modes in calls.items() if mode in modes}
@@ -76,7 +86,24 @@ def measure(case: Case, machine: Machine, repetitions: int) -> list[Row]:
                 measured.peak = peak_bytes(ready[row.competitor.name])
                 if mode in floors:
                     measured.share = floors[mode] / measured.times.median
+        if record is not None:
+            measured = {row.competitor.name: row.modes[mode] for row in rows if row.competitor.name in ready}
+            _time_graphs(record, ready, measured, repetitions)
     return rows
+
+
+def _time_graphs(
+    record: Recorder, calls: dict[str, Callable[[], Any]], measured: dict[str, Measured], repetitions: int
+) -> None:
+    """Times the calls once more, as graphs; one that cannot be recorded says why."""
+    replays = {}
+    for name, call in calls.items():
+        try:
+            replays[name] = record(call)
+        except RuntimeError as error:
+            measured[name].no_graph = first_line(error)
+    for name, times in repeated(replays, repetitions).items():
+        measured[name].graph = times
 
 
 def _expected(case: Case) -> dict[str, list]:
@@ -103,6 +130,10 @@ def _checked(case: Case, row: Row, expected: dict[str, list]) -> dict[str, Calla
         calls[mode] = call
         start = time.perf_counter()
     return calls
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
 
 
 def tolerance(case: Case, mode: str) -> float:

@@ -14,6 +14,7 @@ from ..kernels.registry import find
 from ..runs.folder import environment, read_json, write_json
 from .case import Case, Scale
 from .cases import cases
+from .cuda_graphs import record
 from .machine import Machine
 from .measure import Row, measure
 from .plot import times_against_degree
@@ -52,7 +53,7 @@ def bench_operations(names: Sequence[str], degrees: Sequence[int], threads: int,
     for op in names or ops():
         measured = []
         for case in cases(op, scale, degrees):
-            rows = measure(case, machine, QUICK if quick else REPETITIONS)
+            rows = measure(case, machine, QUICK if quick else REPETITIONS, record if scale.device == "cuda" else None)
             console.print(f"[bold]{case_title(case, machine, threads)}[/]", case_table(case, rows), sep="\n")
             keep(output / "results.json", case, rows, machine, threads)
             measured.append((case.without_data(), rows))

@@ -11,7 +11,8 @@ from ..kernels.s2_activation import error_curve
 from .case import MODES, Case, Competitor
 from .goals import GOALS, Goal
 from .machine import Machine
-from .measure import Measured, Row
+from .measure import Row
+from .timing import Times
 
 console = Console(highlight=False)
 console.width = max(console.width, 180)  # a table that wraps its numbers shows nothing
@@ -24,11 +25,16 @@ def case_title(case: Case, machine: Machine, threads: int) -> str:
 
 
 def case_table(case: Case, rows: Sequence[Row]) -> Table:
-    """Times in milliseconds with their interquartile range; errors against the reference in double precision."""
+    """Times in milliseconds with their interquartile range; errors against the reference in double precision.
+
+    Times "as a graph" are of the mode that the ratios are of, recorded as a CUDA graph.
+    """
     modes = MODES[: case.orders + 1]
     last = modes[min(1, case.orders)]
     table = _table()
-    headings = [*(f"{SHORT[mode]} ms" for mode in modes), "÷ auto", "error", "peak MB", "first call s", "% of floor"]
+    graphs = any(m.graph or m.no_graph for row in rows for m in row.modes.values())
+    headings = [*(f"{SHORT[mode]} ms" for mode in modes), *["as a graph"] * graphs]
+    headings += ["÷ auto", "error", "peak MB", "first call s", "% of floor"]
     for heading in ("", *headings, *(("paths", "weights", "us a path") if case.paths else ())):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     table.add_column("", max_width=48)  # remarks, and why something failed
@@ -38,7 +44,10 @@ def case_table(case: Case, rows: Sequence[Row]) -> Table:
         if row.failure:
             table.add_row(name, *[""] * (len(table.columns) - 2), f"[red]failed[/]: {escape(row.failure)}")
             continue
-        cells = [_milliseconds(row.modes.get(mode)) for mode in modes]
+        found = [row.modes.get(mode) for mode in modes]
+        cells = [_milliseconds(measured and measured.times) for measured in found]
+        if graphs:
+            cells.append(_milliseconds(found[modes.index(last)] and found[modes.index(last)].graph))
         seconds = row.median(last)
         cells.append(f"{seconds / ours:.2f}" if seconds and ours else "")
         cells.append(_errors(row))
@@ -57,11 +66,11 @@ def _table() -> Table:
     return Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
-def _milliseconds(measured: Measured | None) -> str:
-    if measured is None or measured.times is None:
+def _milliseconds(times: Times | None) -> str:
+    if times is None:
         return "-"
-    digits = 3 if measured.times.median < 1e-3 else 2 if measured.times.median < 0.1 else 0
-    return f"{1e3 * measured.times.median:.{digits}f} ±{1e3 * measured.times.iqr:.{digits}f}"
+    digits = 3 if times.median < 1e-3 else 2 if times.median < 0.1 else 0
+    return f"{1e3 * times.median:.{digits}f} ±{1e3 * times.iqr:.{digits}f}"
 
 
 def _errors(row: Row) -> str:
@@ -91,6 +100,7 @@ def _remark(case: Case, row: Row) -> str:
     parts = [row.competitor.remark, "auto" * (row.competitor.name == case.auto)]
     parts.append("[yellow]noisy[/]" * any(m.times.noisy for m in row.modes.values() if m.times))
     parts.append(f"n = {few}" * (few < 20))
+    parts += {f"no graph: {escape(m.no_graph)}" for m in row.modes.values() if m.no_graph}
     return ", ".join(part for part in parts if part)
 
 

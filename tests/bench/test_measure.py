@@ -8,6 +8,7 @@ import torch
 from erlangen import kernels
 from erlangen.bench.case import MODES, Case, Competitor, Scale
 from erlangen.bench.cases import cases
+from erlangen.bench.cuda_graphs import record
 from erlangen.bench.machine import Machine
 from erlangen.bench.measure import measure
 from erlangen.kernels import Cost
@@ -66,6 +67,33 @@ def test_a_wrong_value_gradient_or_number_fails():
     assert [m.passed for m in rows["scaled"].modes.values()] == [False] * 3
     assert [m.passed for m in rows["gradient"].modes.values()] == [True, False, False]
     assert [m.passed for m in rows["nan"].modes.values()] == [False] * 3
+
+
+def test_graphs_are_timed_beside_the_calls_or_say_why_not():
+    def never(call):
+        raise RuntimeError("capture: the stream was waited for\nand a long trace")
+
+    (timed,) = measure(case_of(cube=cube), MACHINE, 3, record=lambda call: call)
+    (refused,) = measure(case_of(cube=cube), MACHINE, 3, record=never)
+    (alone,) = measure(case_of(cube=cube), MACHINE, 3)
+    for mode in MODES:
+        assert timed.modes[mode].graph.repetitions == 3
+        assert refused.modes[mode].graph is None
+        assert refused.modes[mode].no_graph == "capture: the stream was waited for"
+        assert refused.modes[mode].times.repetitions == 3
+        assert alone.modes[mode].to_dict()["graph"] is None
+    assert timed.modes[MODES[0]].to_dict()["graph"]["median"] > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_recorded_call_computes_on_replay_what_it_computed():
+    x, results = torch.randn(64, device="cuda", requires_grad=True), []
+    replay = record(lambda: results.append(torch.autograd.grad((x**3).sum(), x)[0]))
+    with torch.no_grad():
+        x.fill_(2.0)
+    replay()
+    torch.testing.assert_close(results[-1], torch.full_like(x, 12.0))
 
 
 def test_who_cannot_run_says_why_and_the_rest_is_measured():
