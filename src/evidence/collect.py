@@ -16,9 +16,14 @@ from .published import Published
 from .recipe import departures, settings
 from .statistics import Summary, summarize
 
-FLOORS = {"composition": "least squares on the composition", "linear": "logistic regression on the pixels"}
-"""The papers (files in conf/model) that every other row is held against, on the same split; a benchmark has one of them."""
-FIRST = ("mean", *FLOORS)
+FLOORS = {
+    "composition": "least squares on the composition",
+    "linear": "logistic regression on the pixels",
+    "inertia": "every body goes straight on",
+    "mean": "the mean of the training split",
+}
+"""The papers (files in conf/model) that every other row is held against, on the same split: the first that a table has."""
+FIRST = ("mean", "composition", "linear", "inertia")
 """What heads every table."""
 
 
@@ -260,10 +265,18 @@ def table_rows(groups: list[Group], published: list[Published]) -> tuple[Row, ..
     )
 
 
+def floor_of(groups: list[Group]) -> Group | None:
+    """What all others of a table are held against."""
+    floors = [group for group in groups if group.paper in FLOORS]
+    return min(floors, key=lambda group: list(FLOORS).index(group.paper), default=None)
+
+
 def to_floor(group: Group, metric: str, groups: list[Group]) -> float | None:
     """The group's mean over that of the benchmark's floor; None where there is no such run, or no such ratio."""
-    floor = next((other for other in groups if other.paper in FLOORS and metric in other.metrics()), None)
-    if floor is None or metric.startswith("log_"):  # a ratio of logarithms means nothing
+    floor = floor_of(groups)
+    if (
+        floor is None or metric not in floor.metrics() or metric.startswith("log_")
+    ):  # a ratio of logarithms means nothing
         return None
     value = floor.metric(metric).mean
     return group.metric(metric).mean / value if value > 0 else None

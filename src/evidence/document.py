@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .collect import FLOORS, Group, Row, Run, Standing, Table
+from .collect import FLOORS, Group, Row, Run, Standing, Table, floor_of
 from .compare import Comparison
 from .statistics import Summary
 
@@ -74,7 +74,7 @@ def table_section(table: Table, only_published: bool = False) -> Section:
 
 def floor_note(table: Table) -> str:
     """What a ratio to the floor is of."""
-    floor = next(group.paper for group in table.groups if group.paper in FLOORS)
+    floor = floor_of(table.groups).paper
     return f"÷ floor: measured over {floor} ({FLOORS[floor]}), on the same split"
 
 

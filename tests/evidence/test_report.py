@@ -114,6 +114,14 @@ def test_images_are_held_against_logistic_regression(runs: Runs, shown):
     assert "measured over linear (logistic regression on the pixels)" in flat(shown(runs.path))
 
 
+def test_without_a_floor_of_its_own_a_table_is_held_against_the_mean(runs: Runs, shown):
+    runs.finished("model=mean", *SUBSET, gap=1000.0)
+    runs.finished(*SUBSET, gap=400.0)
+    (table,) = tables(runs)
+    assert [row.to_floor for row in table.rows] == [1.0, 0.4]
+    assert "measured over mean (the mean of the training split)" in flat(shown(runs.path))
+
+
 def test_a_logarithm_has_no_ratio(runs: Runs):
     runs.finished("model=composition", metrics={"log_mae": -1.0, "std_mae": 0.5})
     runs.finished(metrics={"log_mae": -2.0, "std_mae": 0.1})
@@ -214,14 +222,14 @@ def test_runs_without_a_result_are_listed_and_never_filled_in(runs: Runs, shown)
 
 
 def test_nothing_is_shown_that_no_run_measured(runs: Runs, shown):
-    runs.finished("model=mean", *SUBSET, gap=1061.5)
+    runs.finished("model=schnet", *SUBSET, gap=1061.5)
     text = shown(runs.path)
     assert set(re.findall(r"\bmae_\w+", text)) == {"mae_gap"}
     assert "÷" not in text  # no floor ran
-    assert "meV)" not in text  # nothing is published for a floor
+    assert "meV)" not in text  # nothing is published for this one
     (table,) = tables(runs)
     cells = [" ".join(line.text for line in cell) for cell in table_section(table).rows[0]]
-    assert cells == ["mean", "mae_gap [meV]", "1,062 n = 1", "", "0", "", "1.6 min"]
+    assert cells == ["schnet", "mae_gap [meV]", "1,062 n = 1", "", "113,413", "417", "1.6 min"]
 
 
 def test_one_report_word_for_word(runs: Runs, shown):

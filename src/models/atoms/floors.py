@@ -1,4 +1,4 @@
-"""Floors for every table on atoms: what is reached without looking at the geometry.
+"""Floors for tables on atoms, and on clouds that a number is wanted of: what is reached without looking at the geometry.
 
 The training mean, and least squares on the composition (a linear model on element counts). On QM9 the second beats the
 first 977-fold on U0, 19-fold on zpve and 1.3-fold on gap: it is the floor that counts.
@@ -21,14 +21,13 @@ class TrainingMean(Paper):
     """Predicts the mean of the training split."""
 
     title = "The mean of the training split (floor)"
-    modalities = frozenset({"atoms"})
+    modalities = frozenset({"atoms", "points5d"})
     periodic = True
     trains = False
-    symmetries = ()  # a constant keeps every symmetry, and none of them can be measured
 
     def __init__(self, spec: Spec):
         super().__init__(spec)
-        self.network = Composition(spec)
+        self.network = Constant(spec)
 
 
 class CompositionLeastSquares(Paper):
@@ -54,6 +53,24 @@ class CompositionLeastSquares(Paper):
             moment += design.T @ torch.stack(values, -1)
         # pinv: an element that a small training subset lacks makes the equations singular
         self.network.weight.copy_(torch.linalg.pinv(gram, hermitian=True) @ moment)
+
+
+class Constant(nn.Module):
+    """Zero for every target, which is the mean once the normalisation is undone; forces are zero."""
+
+    symmetries = ()  # a constant keeps every symmetry, and none of them can be measured
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.names = [target.name for target in spec.targets if not target.gradient_of]
+        self.gradients = [target.name for target in spec.targets if target.gradient_of]
+
+    def features(self, batch: Any) -> Float[Tensor, "samples 0"]:
+        return batch.pos.new_zeros(batch.num_graphs, 0)
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        outputs = {name: batch.pos.new_zeros(batch.num_graphs) for name in self.names}
+        return outputs | {name: torch.zeros_like(batch.pos) for name in self.gradients}
 
 
 class Composition(nn.Module):
