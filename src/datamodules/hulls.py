@@ -16,10 +16,9 @@ from scipy.spatial import ConvexHull
 from ..errors import UserError
 from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
-from ..tasks.squared_error import MeanSquaredError
-from .base import DataModule
 from .files.cache import cached_arrays
 from .ragged import RaggedDataset
+from .simulated import Simulated
 
 log = logging.getLogger("erlangen")
 
@@ -29,7 +28,7 @@ STREAMS = {"train": 0, "val": 1, "test": 2}
 """Each split has random numbers of its own, so that a smaller one begins like the whole."""
 
 
-class Hulls(DataModule):
+class Hulls(Simulated):
     """Points in R^5 to the volume of their convex hull, which every motion of R^5 leaves as it is.
 
     Args:
@@ -51,33 +50,23 @@ class Hulls(DataModule):
         eval_batch_size: int,
         num_workers: int = 0,
     ):
-        super().__init__(root, seed, batch_size, eval_batch_size, num_workers)
+        sizes = {"train": train_size, "val": val_size, "test": test_size}
+        super().__init__(root, seed, sizes, dict.fromkeys(sizes, SIZE), batch_size, eval_batch_size, num_workers)
         if points <= DIM:
             raise UserError(f"data.points must be at least {DIM + 1}, or there is no volume; it is {points}")
-        self.points, self.sizes = points, {"train": train_size, "val": val_size, "test": test_size}
-        for name, size in self.sizes.items():
-            if not 1 <= size <= SIZE:
-                raise UserError(f"data.{name}_size must lie between 1 and {SIZE}, not {size}")
+        self.points = points
 
     @property
     def spec(self) -> Spec:
         return Spec(
             benchmark="hulls",
             modality=self.modality,
-            split=f"{self.points} points, " + "/".join(str(size) for size in self.sizes.values()),
+            split=f"{self.points} points, {self.sizes_in_short}",
             source="official",
             subset=any(size < SIZE for size in self.sizes.values()),
             fields={"pos": Field(irreps="1o", shape=(DIM,), translates=True)},
             targets=(Target(name="volume"),),
         )
-
-    @property
-    def training_samples(self) -> int:
-        return self.sizes["train"]
-
-    @property
-    def task(self) -> MeanSquaredError:
-        return MeanSquaredError(self.spec)
 
     def statistics(self) -> dict[str, Statistics]:
         return {"volume": Statistics.of(self.splits["train"].values("volume"))}

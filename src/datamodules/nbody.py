@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
-from ..tasks.squared_error import MeanSquaredError
-from .base import DataModule
 from .files.cache import cached_arrays
 from .ragged import RaggedDataset
+from .simulated import Simulated
 from .synthetic.nbody_simulator import draw_charged, draw_gravity, frames
 
 log = logging.getLogger("erlangen")
@@ -28,7 +26,7 @@ PUBLISHED = {"train": 3_000, "val": 2_000, "test": 2_000}
 FROM, TO = 30, 40
 
 
-class NBody(DataModule):
+class NBody(Simulated):
     """Positions, velocities and charges at one time, to positions at a later one.
 
     Args:
@@ -55,7 +53,8 @@ class NBody(DataModule):
         eval_batch_size: int,
         num_workers: int = 0,
     ):
-        super().__init__(root, seed, batch_size, eval_batch_size, num_workers)
+        sizes = {"train": train_size, "val": val_size, "test": test_size}
+        super().__init__(root, seed, sizes, DRAWN, batch_size, eval_batch_size, num_workers)
         if force not in ("charged", "gravity"):
             raise UserError(f"data.force must be charged or gravity, not {force!r}")
         if force == "gravity" and clip:
@@ -65,39 +64,22 @@ class NBody(DataModule):
         if particles < 2:
             raise UserError(f"data.particles must be at least 2, not {particles}")
         self.force, self.particles, self.clip = force, particles, clip
-        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
-        for name, size in self.sizes.items():
-            if not 1 <= size <= DRAWN[name]:
-                raise UserError(f"data.{name}_size must lie between 1 and {DRAWN[name]}, not {size}")
 
     @property
     def spec(self) -> Spec:
         variant = "" if self.clip or self.force == "gravity" else ", not clipped"
-        sizes = "/".join(str(size) for size in self.sizes.values())
         fields = {"pos": Field(irreps="1o", translates=True), "vel": Field(irreps="1o")}
         if self.force == "charged":
             fields["charge"] = Field(shape=(1,))
         return Spec(
             benchmark="nbody",
             modality=self.modality,
-            split=f"{self.force}, {self.particles} particles{variant}, {sizes}",
+            split=f"{self.force}, {self.particles} particles{variant}, {self.sizes_in_short}",
             source="official",
             subset=any(size < PUBLISHED[name] for name, size in self.sizes.items()),
             fields=fields,
             targets=(Target(name="position", level="node", irreps="1o", translates=True),),
         )
-
-    @property
-    def training_samples(self) -> int:
-        return self.sizes["train"]
-
-    @property
-    def task(self) -> MeanSquaredError:
-        return MeanSquaredError(self.spec)
-
-    def statistics(self) -> dict[str, Statistics]:
-        """None: a position is learned in its own unit, as published."""
-        return {}
 
     def load(self) -> dict[str, RaggedDataset]:
         sizes = "-".join(str(size) for size in self.sizes.values())

@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..tasks.normalizer import Statistics
 from ..tasks.spec import Field, Spec, Target
-from ..tasks.squared_error import MeanSquaredError
-from .base import DataModule
 from .files.cache import cached_arrays
 from .ragged import RaggedDataset
+from .simulated import Simulated
 from .synthetic.planets_simulator import SPARE, draw, first_calm
 
 log = logging.getLogger("erlangen")
@@ -34,7 +32,7 @@ TESTS = ("eval", "e3_generalization", "object_generalization")
 ONE_PERCENT = 1_000
 
 
-class Planets(DataModule):
+class Planets(Simulated):
     """Masses, positions and velocities of a star and its planets, to their positions later.
 
     Args:
@@ -57,25 +55,22 @@ class Planets(DataModule):
         eval_batch_size: int,
         num_workers: int = 0,
     ):
-        super().__init__(root, seed, batch_size, eval_batch_size, num_workers)
         if test not in TESTS:
             raise UserError(f"data.test must be {', '.join(TESTS[:-1])} or {TESTS[-1]}, not {test!r}")
-        self.sets = {"train": "train", "val": "val", "test": test}
-        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
-        for name, size in self.sizes.items():
-            most = SETS[self.sets[name]][0]
-            if not 1 <= size <= most:
-                raise UserError(f"data.{name}_size must lie between 1 and {most}, not {size}")
+        sets = {"train": "train", "val": "val", "test": test}
+        self.drawn = {name: SETS[of][0] for name, of in sets.items()}
+        sizes = {"train": train_size, "val": val_size, "test": test_size}
+        super().__init__(root, seed, sizes, self.drawn, batch_size, eval_batch_size, num_workers)
+        self.sets = sets
 
     @property
     def spec(self) -> Spec:
-        whole = {name: SETS[of][0] for name, of in self.sets.items()}
         return Spec(
             benchmark="planets",
             modality=self.modality,
-            split=f"{self.sets['test']}, " + "/".join(str(size) for size in self.sizes.values()),
+            split=f"{self.sets['test']}, {self.sizes_in_short}",
             source="official",
-            subset=self.sizes not in (whole, whole | {"train": ONE_PERCENT}),
+            subset=self.sizes not in (self.drawn, self.drawn | {"train": ONE_PERCENT}),
             fields={
                 "pos": Field(irreps="1o", translates=True),
                 "vel": Field(irreps="1o"),
@@ -83,18 +78,6 @@ class Planets(DataModule):
             },
             targets=(Target(name="position", level="node", irreps="1o", translates=True),),
         )
-
-    @property
-    def training_samples(self) -> int:
-        return self.sizes["train"]
-
-    @property
-    def task(self) -> MeanSquaredError:
-        return MeanSquaredError(self.spec)
-
-    def statistics(self) -> dict[str, Statistics]:
-        """None: a position is learned in its own unit, as published."""
-        return {}
 
     def load(self) -> dict[str, RaggedDataset]:
         return {split: self.split(name, self.sizes[split]) for split, name in self.sets.items()}
