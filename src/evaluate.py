@@ -88,11 +88,11 @@ def main(arguments: list[str]) -> None:
         help="relax N initial structures of each of OC20's splits instead (IS2RS, IS2RE)",
     )
     add_limits(parser)
-    options = parser.parse_args(arguments)
-    if options.relax is not None and options.options:
-        raise UserError(f"--relax has structures of its own: leave out {' '.join(options.options)}")
-    if options.relax is None:
-        metrics = evaluate(options.run, options.split, options.device, options.options)
+    given = parser.parse_args(arguments)
+    if given.relax is not None and given.options:
+        raise UserError(f"--relax has structures of its own: leave out {' '.join(given.options)}")
+    if given.relax is None:
+        metrics = evaluate(given.run, given.split, given.device, given.options)
     else:
-        metrics = is2rs(options.run, options.relax, options.fmax, options.steps, options.device)
-    console.print(metric_table(" ".join([str(checkpoint_of(Path(options.run))), *options.options]), metrics))
+        metrics = is2rs(given.run, given.relax, given.fmax, given.steps, given.device)
+    console.print(metric_table(" ".join([str(checkpoint_of(Path(given.run))), *given.options]), metrics))

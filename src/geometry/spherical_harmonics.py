@@ -66,7 +66,7 @@ def _legendre(y: Float[Tensor, "*batch 1"], square: Float[Tensor, "*batch 1"], l
     """P_lm / sin^m, m = 0..l, for l = 0..lmax, homogenised by |r|^2: (*batch, l+1) each."""
     rows = [torch.ones_like(y)]
     for degree in range(1, lmax + 1):
-        rise, fall, top = _recurrence(degree, dtype=y.dtype, device=y.device).split((degree, degree, 1))
+        rise, fall, top = recurrence(degree, dtype=y.dtype, device=y.device).split((degree, degree, 1))
         row = rise * y * rows[-1]
         if degree > 1:
             row = torch.cat([row[..., :-1] - fall[:-1] * square * rows[-2], row[..., -1:]], -1)
@@ -75,7 +75,7 @@ def _legendre(y: Float[Tensor, "*batch 1"], square: Float[Tensor, "*batch 1"], l
 
 
 @constant_table
-def _recurrence(degree: int) -> np.ndarray:
+def recurrence(degree: int) -> np.ndarray:
     """a_lm and b_lm of P_lm = a_lm y P_(l-1)m - b_lm |r|^2 P_(l-2)m for m = 0..l-1, then the constant P_ll / sin^l."""
     m = np.arange(degree)
     rise = np.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))

@@ -79,27 +79,29 @@ class _OnGrid(torch.autograd.Function):
             by_x = _OnGrid.apply(y, gradient, (lmax2, lmax3, lmax1)) if to_x else None
             return by_x, _OnGrid.apply(x, gradient, (lmax1, lmax3, lmax2)) if to_y else None, None
         c = _matrices(ctx.degrees, x)[2] @ gradient
-        by_x = _analysis(sum(ctx.degrees), lmax1, dtype=x.dtype, device=x.device) @ (b * c) if to_x else None
-        by_y = _analysis(sum(ctx.degrees), lmax2, dtype=x.dtype, device=x.device) @ c.mul_(a) if to_y else None
+        by_x = analysis_matrix(sum(ctx.degrees), lmax1, dtype=x.dtype, device=x.device) @ (b * c) if to_x else None
+        by_y = analysis_matrix(sum(ctx.degrees), lmax2, dtype=x.dtype, device=x.device) @ c.mul_(a) if to_y else None
         return by_x, by_y, None
 
 
 def _matrices(degrees: tuple[int, int, int], x: Tensor) -> list[Tensor]:
     """The syntheses of all three degrees, and the analysis of the last, in the dtype and on the device of x."""
     like = {"dtype": x.dtype, "device": x.device}
-    syntheses = [_synthesis(sum(degrees), lmax, **like) for lmax in degrees]
-    return [*syntheses, _analysis(sum(degrees), degrees[2], **like)]
+    syntheses = [synthesis_matrix(sum(degrees), lmax, **like) for lmax in degrees]
+    return [*syntheses, analysis_matrix(sum(degrees), degrees[2], **like)]
 
 
 @constant_table
-def _synthesis(degree: int, lmax: int) -> np.ndarray:
+def synthesis_matrix(degree: int, lmax: int) -> np.ndarray:
+    """(points, (lmax + 1)^2): harmonics at the points of a quadrature that is exact to this degree."""
     points = torch.from_numpy(_quadrature(degree)[0])
     return spherical_harmonics(points, lmax, normalize=False, normalization="integral").numpy()
 
 
 @constant_table
-def _analysis(degree: int, lmax: int) -> np.ndarray:
-    return _synthesis(degree, lmax).numpy().T * _quadrature(degree)[1]
+def analysis_matrix(degree: int, lmax: int) -> np.ndarray:
+    """((lmax + 1)^2, points): coefficients from values at these points."""
+    return synthesis_matrix(degree, lmax).numpy().T * _quadrature(degree)[1]
 
 
 @cache

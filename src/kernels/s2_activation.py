@@ -52,8 +52,8 @@ def s2_activation(
         gates = torch.sigmoid(scalars).repeat_interleave(_widths(lmax, dtype=torch.int64, device=x.device), 1)
         return torch.cat([FUNCTIONS[function](x[:, :1]), x[:, 1:] * gates], 1)
     like = {"dtype": x.dtype, "device": x.device}
-    signal = FUNCTIONS[function](_synthesis(*resolution, lmax, **like) @ x)
-    analysis = _analysis(*resolution, lmax, **like)
+    signal = FUNCTIONS[function](synthesis_matrix(*resolution, lmax, **like) @ x)
+    analysis = analysis_matrix(*resolution, lmax, **like)
     if kind == "pointwise":
         return analysis @ signal
     return torch.cat([FUNCTIONS[function](scalars), analysis[1:] @ signal], 1)
@@ -66,12 +66,14 @@ def _widths(lmax: int) -> np.ndarray:
 
 
 @constant_table
-def _synthesis(beta: int, alpha: int, lmax: int) -> np.ndarray:
+def synthesis_matrix(beta: int, alpha: int, lmax: int) -> np.ndarray:
+    """(points, (lmax + 1)^2); features of variance 1 have values of variance 1."""
     return (to_grid_matrix((beta, alpha), lmax, normalization="norm").flatten(0, 1) / sqrt(lmax + 1)).numpy()
 
 
 @constant_table
-def _analysis(beta: int, alpha: int, lmax: int) -> np.ndarray:
+def analysis_matrix(beta: int, alpha: int, lmax: int) -> np.ndarray:
+    """((lmax + 1)^2, points), the inverse of synthesis on grids that are fine enough."""
     return (from_grid_matrix((beta, alpha), lmax, normalization="norm").flatten(1) * sqrt(lmax + 1)).numpy()
 
 

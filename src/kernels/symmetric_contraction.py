@@ -79,7 +79,7 @@ def symmetric_contraction(
     """
     spec = (lmax, lmax_out, correlation)
     like = {"dtype": x.dtype, "device": x.device}
-    reduced = torch.einsum("pr,zpc->zrc", _projection(*spec, **like), weight)
+    reduced = torch.einsum("pr,zpc->zrc", path_projection(*spec, **like), weight)
     monomials, coupled = x, []
     for order in range(1, correlation + 1):
         if order > 1:
@@ -91,7 +91,7 @@ def symmetric_contraction(
     return x.new_zeros(x.shape[0], (lmax_out + 1) ** 2, x.shape[2]).index_add(1, component, terms)
 
 
-def _sorted_products(lmax: int, order: int) -> dict[tuple[int, ...], int]:
+def sorted_products(lmax: int, order: int) -> dict[tuple[int, ...], int]:
     """Monomials of this order as rising tuples of components, and their places."""
     products = combinations_with_replacement(range((lmax + 1) ** 2), order)
     return {product: place for place, product in enumerate(products)}
@@ -100,15 +100,15 @@ def _sorted_products(lmax: int, order: int) -> dict[tuple[int, ...], int]:
 @constant_table
 def _monomials(lmax: int, order: int) -> np.ndarray:
     """Each monomial as a monomial of one order less, times a component."""
-    shorter = _sorted_products(lmax, order - 1)
-    return np.array([(shorter[product[:-1]], product[-1]) for product in _sorted_products(lmax, order)]).T
+    shorter = sorted_products(lmax, order - 1)
+    return np.array([(shorter[product[:-1]], product[-1]) for product in sorted_products(lmax, order)]).T
 
 
 @cache
-def _symmetric(lmax: int, out: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+def symmetric_couplings(lmax: int, out: int, order: int) -> tuple[np.ndarray, np.ndarray]:
     """The couplings of this order to degree `out`, as projection (paths, rank) times basis (rank, components, monomials)."""
     chains = [p for p in paths(lmax, out, order) if p.out == out and len(p.degrees) == order]
-    place = _sorted_products(lmax, order)
+    place = sorted_products(lmax, order)
     index = np.empty([(lmax + 1) ** 2] * order, dtype=np.int64)
     for position in np.ndindex(index.shape):
         index[position] = place[tuple(sorted(position))]
@@ -137,31 +137,31 @@ def _basis(lmax: int, lmax_out: int, order: int) -> np.ndarray:
     return np.concatenate(
         [
             basis.reshape(basis.shape[0] * basis.shape[1], basis.shape[2])
-            for _, basis in (_symmetric(lmax, out, order) for out in range(lmax_out + 1))
+            for _, basis in (symmetric_couplings(lmax, out, order) for out in range(lmax_out + 1))
         ]
     )
 
 
-def _elements(lmax: int, lmax_out: int, correlation: int) -> list[tuple[int, int]]:
+def basis_elements(lmax: int, lmax_out: int, correlation: int) -> list[tuple[int, int]]:
     """(order, output degree) of each basis element, in the order of the rows."""
     return [
         (order, out)
         for order in range(1, correlation + 1)
         for out in range(lmax_out + 1)
-        for _ in range(_symmetric(lmax, out, order)[0].shape[1])
+        for _ in range(symmetric_couplings(lmax, out, order)[0].shape[1])
     ]
 
 
 @constant_table
-def _projection(lmax: int, lmax_out: int, correlation: int) -> np.ndarray:
+def path_projection(lmax: int, lmax_out: int, correlation: int) -> np.ndarray:
     """(paths, basis elements): what a weight of a path is for the basis."""
-    elements = _elements(lmax, lmax_out, correlation)
+    elements = basis_elements(lmax, lmax_out, correlation)
     kinds = [(len(path.degrees), path.out) for path in paths(lmax, lmax_out, correlation)]
     table = np.zeros((len(kinds), len(elements)))
     for kind in set(elements):
         rows = [i for i, k in enumerate(kinds) if k == kind]
         columns = [i for i, k in enumerate(elements) if k == kind]
-        table[np.ix_(rows, columns)] = _symmetric(lmax, kind[1], kind[0])[0]
+        table[np.ix_(rows, columns)] = symmetric_couplings(lmax, kind[1], kind[0])[0]
     return table
 
 
@@ -170,7 +170,7 @@ def _places(lmax: int, lmax_out: int, correlation: int) -> np.ndarray:
     """For each row of the bases, its basis element and the component it adds to."""
     rows = [
         (element, component)
-        for element, (_, out) in enumerate(_elements(lmax, lmax_out, correlation))
+        for element, (_, out) in enumerate(basis_elements(lmax, lmax_out, correlation))
         for component in range(out**2, (out + 1) ** 2)
     ]
     return np.array(rows).T

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # and no longer: tests elsewhere switch the checks themselves
 def _no_type_checks_while_tracing():
     """The import hook checks types at every call, but not where torch.compile reads the code instead of running it."""
     config = type(jaxtyping.config)

@@ -10,7 +10,7 @@ from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.rotations import axis_angle_to_matrix, random_orthogonal
 from erlangen.geometry.wigner import rotate, wigner_blocks
-from erlangen.kernels.s2_activation import FUNCTIONS, _synthesis, declared_bound, equivariance_error, error_curve
+from erlangen.kernels.s2_activation import FUNCTIONS, declared_bound, equivariance_error, error_curve, synthesis_matrix
 
 LMAX, ROWS, CHANNELS = 3, 5, 4
 
@@ -51,7 +51,7 @@ def test_small_signals_pass_a_function_of_slope_one(generator):
 
 def test_independent_features_of_unit_variance_have_samples_of_unit_variance():
     for lmax in (0, 1, 5):
-        variance = _synthesis(9, 12, lmax).square().sum(1)
+        variance = synthesis_matrix(9, 12, lmax).square().sum(1)
         torch.testing.assert_close(variance, torch.ones_like(variance))
 
 

@@ -10,7 +10,7 @@ from erlangen import kernels
 from erlangen.errors import UserError
 from erlangen.geometry.rotations import random_orthogonal
 from erlangen.geometry.wigner import rotate, wigner_blocks
-from erlangen.kernels.symmetric_contraction import _symmetric, paths
+from erlangen.kernels.symmetric_contraction import paths, symmetric_couplings
 
 NODES, CHANNELS, SPECIES = 6, 3, 2
 
@@ -95,7 +95,7 @@ def multiplicity(lmax, out, order):
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_the_basis_has_every_symmetric_coupling_once(lmax, order):
     for out in range(3):
-        assert _symmetric(lmax, out, order)[0].shape[1] == multiplicity(lmax, out, order)
+        assert symmetric_couplings(lmax, out, order)[0].shape[1] == multiplicity(lmax, out, order)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])

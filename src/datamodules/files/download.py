@@ -30,7 +30,7 @@ def fetch(path: Path, url: str, md5: str) -> Path:
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _download(partial, url)
+        fetch_into(partial, url)
     except (http.client.HTTPException, OSError) as error:
         raise UserError(f"could not download {url} ({error}): put the file at {path} by hand, or try again") from None
     found = md5_of(partial)
@@ -41,7 +41,7 @@ def fetch(path: Path, url: str, md5: str) -> Path:
     return path
 
 
-def _download(partial: Path, url: str) -> None:
+def fetch_into(partial: Path, url: str) -> None:
     """Adds to `partial` whatever is missing of the file."""
     done = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})

@@ -22,7 +22,7 @@ from ...errors import UserError
 from ..clouds import POINTS, Cloud, cloud_of, to_arrays, upright
 from .cache import md5 as md5_of
 from .cache import sha256 as sha256_of
-from .download import _download
+from .download import fetch_into
 from .off import parse_numbers, read_off
 
 log = logging.getLogger("erlangen")
@@ -116,7 +116,7 @@ def download(root: Path, archive: Archive) -> Path:
     log.warning("downloading %s to %s", archive.url, path)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _download(partial, archive.url)
+        fetch_into(partial, archive.url)
     except (http.client.HTTPException, OSError) as error:
         raise UserError(
             f"could not download {archive.url} ({error}): put the file at {path} by hand, or try again"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..symmetric_contraction import RANK, _elements, _projection, _sorted_products, _symmetric
+from ..symmetric_contraction import RANK, basis_elements, path_projection, sorted_products, symmetric_couplings
 from .polynomial import Polynomial
 
 
@@ -20,7 +20,7 @@ def build(*, lmax: int, lmax_out: int, correlation: int) -> Callable:
     def run(x: Tensor, weight: Tensor, species: Tensor) -> Tensor:
         channels = x.shape[2]
         spec = index(lmax), index(lmax_out), index(correlation)  # plain numbers even where a compiler has symbols
-        reduced = torch.einsum("pr,zpc->zrc", _projection(*spec, dtype=x.dtype, device=x.device), weight)
+        reduced = torch.einsum("pr,zpc->zrc", path_projection(*spec, dtype=x.dtype, device=x.device), weight)
         return contraction((channels,), (reduced, x), gather={0: species}).unflatten(1, (-1, channels))
 
     return run
@@ -30,7 +30,7 @@ def describe(lmax: int, lmax_out: int, correlation: int, channels: int) -> Any:
     """weight[u] x[au] x[bu] ... U[ab...k] -> [ku] for each element U of the bases, with as many factors as its order."""
     import cuequivariance as cue
 
-    elements = _elements(lmax, lmax_out, correlation)
+    elements = basis_elements(lmax, lmax_out, correlation)
     weights = cue.SegmentedOperand([(channels,)] * len(elements))
     x = cue.SegmentedOperand([((lmax + 1) ** 2, channels)])
     sums = cue.SegmentedOperand([(2 * degree + 1, channels) for degree in range(lmax_out + 1)])
@@ -55,9 +55,9 @@ def _places(elements: list[tuple[int, int]], order: int) -> list[int]:
 
 def _couplings(lmax: int, lmax_out: int, order: int) -> Iterator[tuple[int, np.ndarray]]:
     """(degree out, U) of each element; a product of components stands once in U, where its factors rise."""
-    components = np.array(list(_sorted_products(lmax, order))).T
+    components = np.array(list(sorted_products(lmax, order))).T
     for degree in range(lmax_out + 1):
-        for element in _symmetric(lmax, degree, order)[1]:
+        for element in symmetric_couplings(lmax, degree, order)[1]:
             coupling = np.zeros(((lmax + 1) ** 2,) * order + (2 * degree + 1,))
             coupling[tuple(components)] = np.where(np.abs(element) > RANK, element, 0).T
             yield degree, coupling

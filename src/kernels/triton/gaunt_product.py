@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..gaunt_product import _analysis, _synthesis
+from ..gaunt_product import analysis_matrix, synthesis_matrix
 from .grid import grid
 
 
@@ -13,7 +13,7 @@ def build(lmax1: int, lmax2: int, lmax3: int) -> Callable:
 
     def product(x: Tensor, y: Tensor) -> Tensor:
         like = {"dtype": x.dtype, "device": x.device}
-        first, second = (_synthesis(degree, lmax, **like) for lmax in (lmax1, lmax2))
-        return grid(x, y, None, first, second, None, _analysis(degree, lmax3, **like).T, "identity", 0)
+        first, second = (synthesis_matrix(degree, lmax, **like) for lmax in (lmax1, lmax2))
+        return grid(x, y, None, first, second, None, analysis_matrix(degree, lmax3, **like).T, "identity", 0)
 
     return product

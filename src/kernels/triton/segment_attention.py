@@ -10,8 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .launch import accumulator, jit, lanes, tuned
-from .segment_softmax import _pullback as softmax_pullback
-from .segment_softmax import _softmax as softmax
+from .segment_softmax import csr_softmax, csr_softmax_pullback
 from .segment_sum import spread, total
 from .segments import csr, edges_at
 
@@ -174,7 +173,7 @@ def _pullback_backward(ctx, by_logits, by_values):
     logit p (t - sum p t), t = k u + b . g - a sum p u, where all sums go over its segment.
     """
     gradient, logits, values, *segments = ctx.saved_tensors
-    p, g = softmax(logits, *segments), spread(gradient, *segments)
+    p, g = csr_softmax(logits, *segments), spread(gradient, *segments)
     u, b_g = (values * g).sum(-1), (by_values * g).sum(-1)
 
     def mean(rows: Tensor) -> Tensor:
@@ -182,7 +181,7 @@ def _pullback_backward(ctx, by_logits, by_values):
 
     k = by_logits - mean(by_logits)
     of_gradient = total(p.unsqueeze(-1) * (k.unsqueeze(-1) * values + by_values), *segments)
-    of_logits = softmax_pullback(k * u + b_g - by_logits * mean(u), p, *segments)
+    of_logits = csr_softmax_pullback(k * u + b_g - by_logits * mean(u), p, *segments)
     return of_gradient, of_logits, (p * k).unsqueeze(-1) * g, *[None] * 6
 
 

@@ -81,18 +81,19 @@ def _launch(kernel: Any, inputs: tuple[Tensor, ...], order: Tensor, rowptr: Tens
 
 
 @torch.library.custom_op("erlangen::segment_softmax", mutates_args=())
-def _softmax(logits: Tensor, index: Tensor, order: Tensor, rowptr: Tensor) -> Tensor:
+def csr_softmax(logits: Tensor, index: Tensor, order: Tensor, rowptr: Tensor) -> Tensor:
+    """Over the rows order[rowptr[i]:rowptr[i + 1]] of each segment i."""
     return _launch(_forward_kernel, (logits,), order, rowptr)
 
 
 @torch.library.custom_op("erlangen::segment_softmax_pullback", mutates_args=())
-def _pullback(gradient: Tensor, weight: Tensor, index: Tensor, order: Tensor, rowptr: Tensor) -> Tensor:
+def csr_softmax_pullback(gradient: Tensor, weight: Tensor, index: Tensor, order: Tensor, rowptr: Tensor) -> Tensor:
     """p (g - sum over the segment of p g): linear and symmetric in g."""
     return _launch(_backward_kernel, (gradient, weight), order, rowptr)
 
 
-@_softmax.register_fake
-@_pullback.register_fake
+@csr_softmax.register_fake
+@csr_softmax_pullback.register_fake
 def _(first, *others):
     return torch.empty_like(first, memory_format=torch.contiguous_format)
 
@@ -102,7 +103,7 @@ def _softmax_setup(ctx, inputs, output):
 
 
 def _softmax_backward(ctx, gradient):
-    return _pullback(gradient, *ctx.saved_tensors), None, None, None
+    return csr_softmax_pullback(gradient, *ctx.saved_tensors), None, None, None
 
 
 def _pullback_setup(ctx, inputs, output):
@@ -112,7 +113,7 @@ def _pullback_setup(ctx, inputs, output):
 def _pullback_backward(ctx, cotangent):
     """With h the cotangent: p (h - sum p h) for g, and h (g - sum p g) - g sum p h for p."""
     g, p, index, order, rowptr = ctx.saved_tensors
-    first = _pullback(cotangent, p, index, order, rowptr) if ctx.needs_input_grad[0] else None
+    first = csr_softmax_pullback(cotangent, p, index, order, rowptr) if ctx.needs_input_grad[0] else None
     second = None
     if ctx.needs_input_grad[1]:
 
@@ -124,12 +125,12 @@ def _pullback_backward(ctx, cotangent):
     return first, second, None, None, None
 
 
-_softmax.register_autograd(_softmax_backward, setup_context=_softmax_setup)
-_pullback.register_autograd(_pullback_backward, setup_context=_pullback_setup)
+csr_softmax.register_autograd(_softmax_backward, setup_context=_softmax_setup)
+csr_softmax_pullback.register_autograd(_pullback_backward, setup_context=_pullback_setup)
 
 
 def build() -> Callable:
     def softmax(logits: Tensor, index: Tensor, size: int) -> Tensor:
-        return _softmax(logits, index, *csr(index, size))
+        return csr_softmax(logits, index, *csr(index, size))
 
     return softmax

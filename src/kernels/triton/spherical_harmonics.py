@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...geometry.spherical_harmonics import _recurrence, normalization_scales
+from ...geometry.spherical_harmonics import normalization_scales, recurrence
 from ...geometry.spherical_harmonics import spherical_harmonics as reference
 from ...geometry.tables import constant_table
 from .launch import accumulator, jit, lanes, tuned
@@ -33,7 +33,7 @@ def _table(lmax: int, width: int, normalization: str) -> np.ndarray:
     out = np.zeros((lmax + 1, 3, width))
     out[0, 2, lmax] = scales[0]
     for degree in range(1, lmax + 1):
-        rise, fall, top = np.split(_recurrence(degree).numpy(), [degree, 2 * degree])
+        rise, fall, top = np.split(recurrence(degree).numpy(), [degree, 2 * degree])
         inside = order < degree
         out[degree, 0, inside] = rise[order[inside]] * scales[degree] / scales[degree - 1]
         out[degree, 1, inside] = fall[order[inside]] * scales[degree] / scales[max(degree - 2, 0)]
