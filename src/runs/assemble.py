@@ -23,7 +23,6 @@ from ..optim.joint import optimizer_for
 from ..optim.schedules import Recipe
 from ..tasks.spec import Spec
 from .averaging import WeightAverage
-from .buffers import SharedBuffers
 from .callbacks import Cost, FiniteGradients, Keeper, TestRecord, follow
 from .checkpoints import AtomicCheckpointIO, Checkpoints
 from .cluster import started_by_srun
@@ -31,6 +30,7 @@ from .folder import RunFolder
 from .metrics_csv import MetricsCSV
 from .options import check_passes, check_values
 from .randomness import KeyedRandomness
+from .replicas import Replicas
 from .sharding import check_sharding
 
 TRUSTED = ("erlangen.", "torch.optim.", "lightning.")
@@ -148,7 +148,7 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
     cost, task = Cost(), paper.task
     contents = {"spec": paper.spec.to_dict(), "config": config}
     keep = Checkpoints(folder.checkpoints, task.monitor, task.better, **config["checkpoint"], contents=contents)
-    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), SharedBuffers(), FiniteGradients(), cost]
+    callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), Replicas(), FiniteGradients(), cost]
     callbacks += [
         TestRecord(folder.path),
         follow(),

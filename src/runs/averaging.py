@@ -6,7 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from ..nn.teacher import Teacher
-from .buffers import share_buffers
+from .replicas import share_buffers
 
 
 class WeightAverage(EMAWeightAveraging):

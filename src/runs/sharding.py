@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from ..errors import UserError
 from ..models.paper import Paper
 from ..nn.gradient import ForcesFromEnergy
-from .buffers import share_buffers
+from .replicas import share_buffers
 
 TARGET = f"{__name__}.FullySharded"
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)

@@ -9,6 +9,7 @@ from runs.training_process import NOISY, SMALL, Training, differences, outcome, 
 
 RESUME = "resume=true"
 TWO_RANKS = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp")
+THREE_RANKS = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=3", "trainer.strategy=ddp")
 
 
 def test_killed_in_mid_epoch_and_between_epochs(tmp_path: Path, qm9_root: Path) -> None:
@@ -38,8 +39,9 @@ def test_killed_in_mid_epoch_and_between_epochs(tmp_path: Path, qm9_root: Path) 
         (*NOISY, "data.num_workers=2", "ema_decay=0.9"),
         (*SMALL, *TWO_RANKS, "data.val_size=67", "data.eval_batch_size=33"),  # 34 and 33 samples to validate on
         (*NOISY, *TWO_RANKS, "ema_decay=0.99", "trainer.accumulate_grad_batches=2", "data.num_workers=1"),
+        (*SMALL, *THREE_RANKS, "data.batch_size=24"),  # of three numbers the order of a sum matters
     ],
-    ids=["ema-accumulation-clipping", "noise-workers", "ranks", "ranks-noise-ema-accumulation"],
+    ids=["ema-accumulation-clipping", "noise-workers", "ranks", "ranks-noise-ema-accumulation", "three-ranks"],
 )
 def test_killed_after_any_checkpoint_and_at_random_moments(
     tmp_path: Path, qm9_root: Path, options: tuple[str, ...]
