@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import UserError
+
 
 class Replicas(L.Callback):
     """Keeps the processes' networks alike, so that a resumed run goes on as the uninterrupted one does.
@@ -21,11 +23,17 @@ class Replicas(L.Callback):
     """
 
     def __init__(self) -> None:
-        self.validated = False
+        self.validated = self.checked = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if isinstance(trainer.strategy.model, DistributedDataParallel) and pl_module.device.type == "cpu":
             arrange_messages(trainer.strategy.model)
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        ddp = trainer.strategy.model
+        if not self.checked and isinstance(ddp, DistributedDataParallel) and not ddp.find_unused_parameters:
+            check_gradients(pl_module)
+        self.checked = True
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.world_size > 1:
@@ -38,6 +46,16 @@ class Replicas(L.Callback):
         if trainer.world_size > 1 and self.validated:
             share_buffers(pl_module)
         self.validated = False
+
+
+def check_gradients(network: nn.Module) -> None:
+    """Raises UserError where a trained parameter has no gradient, for which DDP would wait in the next step."""
+    without = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    if without:
+        raise UserError(
+            f"DDP wants a gradient of every parameter that is trained, and {', '.join(without)} got none: set their "
+            "requires_grad to False, or use trainer.strategy=ddp_find_unused_parameters_true"
+        )
 
 
 def arrange_messages(ddp: DistributedDataParallel) -> None:

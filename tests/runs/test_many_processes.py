@@ -51,6 +51,7 @@ def test_runs_that_start_at_once_make_a_cache_once(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     options = ("model=egnn", "data=nbody", "data._target_=runs.counted.CountedNBody", "trainer.max_epochs=1")
     sizes = ("data.train_size=60", "data.val_size=21", "data.test_size=21", "model.layers=2", "model.channels=8")
+    sizes += ("data.batch_size=10",)  # several steps, without which DDP does not mind parameters that get no gradient
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     alone = Training(tmp_path / "alone", tmp_path / "data", *options, *sizes, "trainer=cpu")
     shared = Training(tmp_path / "shared", tmp_path / "data", *options, *sizes, *two)

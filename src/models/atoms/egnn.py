@@ -90,6 +90,7 @@ class EGNNNetwork(nn.Module):
             self.graph_readout = nn.Sequential(
                 nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, len(self.scalars))
             )
+        self.layers[-1].freeze_unread(h=not self.scalars, x=not self.vectors)
 
     def features(self, batch: Any) -> Float[Tensor, "nodes channels"]:
         return self.propagate(batch)[0]
@@ -153,6 +154,12 @@ class EquivariantLayer(nn.Module):
             self.phi_x = nn.Sequential(nn.Linear(channels, channels), act, last)
             if has_velocity:
                 self.phi_v = nn.Sequential(nn.Linear(channels, channels), act, nn.Linear(channels, 1))
+
+    def freeze_unread(self, h: bool, x: bool) -> None:
+        """Leaves untrained what only leads to an h or x that nothing reads, and so gets no gradient."""
+        for mlp in [self.phi_h] * h + [self.phi_x, self.phi_v] * x:
+            if mlp is not None:
+                mlp.requires_grad_(False)
 
     def forward(
         self,

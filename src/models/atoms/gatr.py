@@ -78,6 +78,7 @@ class GATrNetwork(nn.Module):
         self.first = EquiLinear(self.inputs.channels, channels, self.inputs.scalars, scalars)
         self.blocks = nn.ModuleList(Block(choice, channels, scalars, heads) for _ in range(blocks))
         self.last = EquiLinear(channels, max(len(self.vectors), 1), scalars, max(len(self.sums), 1))
+        self.last.freeze_unread(multivectors=not self.vectors, scalars=not self.sums)
 
     def features(self, batch: Any) -> Float[Tensor, "nodes scalars"]:
         return self.propagate(batch)[1]
@@ -165,6 +166,11 @@ class EquiLinear(nn.Module):
             self.from_scalars.weight.mul_(gain)
             if self.to_scalars is not None:
                 self.to_scalars.weight.mul_(gain)
+
+    def freeze_unread(self, multivectors: bool, scalars: bool) -> None:
+        """Leaves untrained what only leads to outputs that nothing reads, and so gets no gradient."""
+        for part in [self.multivectors, self.from_scalars] * multivectors + [self.to_scalars] * scalars:
+            part.requires_grad_(False)
 
     def forward(
         self, x: Float[Tensor, "16 nodes channels"], s: Float[Tensor, "nodes scalars"]

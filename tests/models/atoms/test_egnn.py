@@ -77,3 +77,12 @@ def test_single_atom_and_coincident_atoms_are_defined() -> None:
     alone = synthetic_batch(SPEC, 1)
     alone.z, alone.pos, alone.batch, alone.ptr = alone.z[:1], alone.pos[:1], alone.batch[:1], torch.tensor([0, 1])
     assert paper(alone)["gap"].isfinite().all()
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_all_that_is_trained_gets_a_gradient_and_only_the_rest_is_frozen(moves: bool) -> None:
+    paper = EGNN(SPEC, Kernels(), layers=2, channels=8, attention=False, update_coordinates=moves, cutoff=6.0)
+    paper(synthetic_batch(SPEC))["gap"].sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in paper.parameters())
+    frozen = {name for name, p in paper.named_parameters() if not p.requires_grad}
+    assert {name.split(".")[3] for name in frozen} == ({"phi_x"} if moves else set())
