@@ -13,12 +13,13 @@ from erlangen.tasks.spec import Spec
 
 
 class Noisy(Paper):
-    """Dropout, noise from three generators, a mask drawn once an epoch, running means, and a mean teacher.
+    """Dropout, noise from three generators, a mask drawn once an epoch, and a mean teacher.
 
     Args:
         spec: the benchmark's.
         bad_loss, bad_gradient: the steps whose loss is NaN, or finite with a NaN gradient; on the process `bad_rank`.
         bad_weights: the step after which a weight is infinite.
+        running_means: normalises by batches as well, so that what is validated changes without a step of the optimiser.
     """
 
     title = "Noise"
@@ -26,10 +27,16 @@ class Noisy(Paper):
     trains = True
 
     def __init__(
-        self, spec: Spec, bad_loss: int = -1, bad_gradient: int = -1, bad_weights: int = -1, bad_rank: int = 0
+        self,
+        spec: Spec,
+        bad_loss: int = -1,
+        bad_gradient: int = -1,
+        bad_weights: int = -1,
+        bad_rank: int = 0,
+        running_means: bool = False,
     ):
         super().__init__(spec)
-        self.network, self.teacher = Sums(spec), Sums(spec).requires_grad_(False)
+        self.network, self.teacher = Sums(spec, running_means), Sums(spec, running_means).requires_grad_(False)
         self.register_buffer("mask", torch.ones(8))
         self.bad_loss, self.bad_gradient, self.bad_weights, self.bad_rank = (
             bad_loss,
@@ -65,14 +72,15 @@ class Noisy(Paper):
 
 
 class Sums(nn.Module):
-    """A sum of features of the atoms, with batch normalisation and dropout."""
+    """A sum of features of the atoms, with dropout."""
 
     symmetries = ()
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, running_means: bool):
         super().__init__()
         self.names = [target.name for target in spec.targets]
-        self.atoms = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Dropout(0.3), nn.Linear(8, 8))
+        norm = nn.BatchNorm1d(8) if running_means else nn.Identity()
+        self.atoms = nn.Sequential(nn.Linear(4, 8), norm, nn.SiLU(), nn.Dropout(0.3), nn.Linear(8, 8))
         self.out = nn.Linear(8, len(self.names))
 
     def features(self, batch: Any, mask: Tensor | None = None) -> Tensor:

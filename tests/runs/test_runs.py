@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +55,12 @@ def unfinish(folder: Path) -> None:
 
 
 def damage(path: Path) -> None:
+    """Flips a bit of the largest part, not of the padding between parts."""
+    with zipfile.ZipFile(path) as archive:
+        part = max(archive.infolist(), key=lambda part: part.file_size)
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    name, extra = struct.unpack_from("<HH", data, part.header_offset + 26)
+    data[part.header_offset + 30 + name + extra + part.file_size // 2] ^= 1
     path.write_bytes(data)
 
 

@@ -29,6 +29,7 @@ SMALL = (
 NOISY = (
     "model=mean",
     "model._target_=runs.noisy.Noisy",
+    "+model.running_means=true",
     *(option for option in SMALL if not option.startswith("model.")),
 )
 FOREIGN = re.compile("SLURM|PMI|(LOCAL_|NODE_|GROUP_)?(RANK|WORLD_SIZE)$|MASTER_|PL_|ERLANGEN_|COV_|PYTEST")
