@@ -274,9 +274,9 @@ def floor_of(groups: list[Group]) -> Group | None:
 def to_floor(group: Group, metric: str, groups: list[Group]) -> float | None:
     """The group's mean over that of the benchmark's floor; None where there is no such run, or no such ratio."""
     floor = floor_of(groups)
-    if (
-        floor is None or metric not in floor.metrics() or metric.startswith("log_")
-    ):  # a ratio of logarithms means nothing
+    if floor is None or metric not in floor.metrics():
         return None
+    if metric.startswith("log_"):
+        return None  # a ratio of logarithms means nothing
     value = floor.metric(metric).mean
     return group.metric(metric).mean / value if value > 0 else None
