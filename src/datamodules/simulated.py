@@ -42,7 +42,7 @@ class Simulated(DataModule):
         return MeanSquaredError(self.spec)
 
     def statistics(self) -> dict[str, Statistics]:
-        """None: a position is learned in its own unit, as published."""
+        """None by default: a position is learned in its own unit, as published."""
         return {}
 
     @property

@@ -149,12 +149,8 @@ def build_trainer(config: dict[str, Any], folder: RunFolder, paper: Paper) -> tu
     contents = {"spec": paper.spec.to_dict(), "config": config}
     keep = Checkpoints(folder.checkpoints, task.monitor, task.better, **config["checkpoint"], contents=contents)
     callbacks: list[L.Callback] = [KeyedRandomness(config["seed"]), Replicas(), FiniteGradients(), cost]
-    callbacks += [
-        TestRecord(folder.path),
-        follow(),
-        Keeper(folder),
-        keep,
-    ]  # before the averaging, which ends by overwriting the weights
+    callbacks += [TestRecord(folder.path), follow(), Keeper(folder)]
+    callbacks.append(keep)  # before the averaging, which ends by overwriting the weights
     if config["ema_decay"] is not None:
         callbacks.append(WeightAverage(decay=config["ema_decay"]))
     if config["early_stopping_patience"] is not None:

@@ -19,7 +19,7 @@ def process_group() -> Iterator[None]:
 
 
 def test_messages_are_arranged_once_and_leave_no_trace(process_group: None) -> None:
-    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, dtype=torch.complex64)).requires_grad_(True)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, dtype=torch.complex64))
     network[0].bias.requires_grad_(False)
     before = [parameter.clone() for parameter in network.parameters()]
     ddp = DistributedDataParallel(network)
